@@ -120,6 +120,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/replay_%): $(BUILD)/fuzz/replay_%: $(BUILD)/tests/fuzz
 
 FUZZ_SECONDS ?= 20
 fuzz:
+	@tests/lib/deps.sh fuzz
 	@$(MAKE) --no-print-directory -j2 BUILD=$(BUILD)-fuzz CC=clang-14 SAN=address,undefined,fuzzer-no-link fuzzers
 	@for t in $(FUZZERS); do tests/fuzz/run.sh $(BUILD)-fuzz $$t $(FUZZ_SECONDS) || exit 1; done
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%)
