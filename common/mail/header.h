@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The header section of a message (RFC 5322 2.2) as a list that keeps every field's
+ * octets and offset, so that untouched fields leave as they came. */
+#ifndef POSTERN_MAIL_HEADER_H
+#define POSTERN_MAIL_HEADER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/base/str.h"
+
+#define HEADER_FIELDS_MAX 2000
+#define HEADER_SECTION_MAX (512u * 1024)
+
+struct header_field {
+	struct str raw; /* the whole field with folds and final CRLF */
+	struct str name; /* before the colon, trailing blanks removed */
+	struct str value; /* behind the colon, folds as they stand, no final CRLF */
+	size_t offset; /* of raw in the section that was read; SIZE_MAX: added later */
+};
+
+struct header; /* opaque list */
+
+struct header *header_new(void);
+void header_free(struct header *h);
+
+/* Read a header section: fields up to the empty line, the first line that is not a field,
+ * or the end of text.  CRLF and bare LF both end a line.  *body = offset of the body
+ * (behind the empty line).  The text is copied.  -1: a limit is passed. */
+int header_parse(struct header *h, struct str text, size_t *body, struct err *err);
+
+size_t header_count(const struct header *h);
+/* The field at i (0 = topmost); NULL beyond the end.  Borrowed until the next change. */
+const struct header_field *header_at(const struct header *h, size_t i);
+/* Position of the nth field (from 1) of that name, any case; -1 when there is none. */
+ptrdiff_t header_find(const struct header *h, struct str name, size_t nth);
+size_t header_count_name(const struct header *h, struct str name);
+
+/* value as in milter edits: folds are LF or CRLF followed by a blank; one space is put
+ * after the colon unless lead_space.  -1: name or value is not legal in a header. */
+int header_insert(struct header *h, size_t at, struct str name, struct str value,
+    bool lead_space, struct err *err);
+int header_replace(struct header *h, size_t at, struct str name, struct str value,
+    bool lead_space, struct err *err);
+void header_delete(struct header *h, size_t at);
+
+/* All fields with CRLF line ends, without the empty line. */
+int header_render(const struct header *h, struct buf *out);
+
+/* Field name by RFC 5322 3.6.8: printable ASCII without colon. */
+bool header_name_ok(struct str name);
+
+#endif

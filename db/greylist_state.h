@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is remembered of a greylist triple and of a client, and the one table by which a
+ * try changes it.  Pure; the embedded engine calls it, the Redis script repeats it, and
+ * the conformance test holds both to the same rows.
+ *
+ *   record          try at                     becomes              seen (before)
+ *   none            any                        pending, first=now   NEW
+ *   pending         before first+delay         pending (kept)       EARLY
+ *   pending         in [delay, window]         known, last=now,     RETRIED
+ *                                              client confirmed+1
+ *   pending         after first+window         pending, first=now   NEW (expired)
+ *   known           within last+keep           known, last=now      KNOWN
+ *   known           after last+keep            pending, first=now   NEW (expired)
+ *   client with confirmed >= auto_whitelist within its keep: WHITELISTED, no triple is
+ *   made; last=now of the client is renewed.
+ */
+#ifndef POSTERN_DB_GREYLIST_STATE_H
+#define POSTERN_DB_GREYLIST_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct greylist_times {
+	int64_t delay; /* seconds that a new triple waits */
+	int64_t window; /* seconds from the first try within which a retry counts */
+	int64_t keep; /* seconds a known triple lives after its last mail */
+	int64_t auto_whitelist; /* confirmed triples that whitelist a client; 0: never */
+	int64_t whitelist_keep; /* seconds after the client's last mail */
+};
+
+enum greylist_state {
+	GREYLIST_NEW,
+	GREYLIST_EARLY,
+	GREYLIST_RETRIED,
+	GREYLIST_KNOWN,
+	GREYLIST_WHITELISTED,
+};
+
+struct greylist_seen {
+	enum greylist_state state;
+	int64_t first; /* first try of the triple, wall seconds */
+	int64_t tries; /* this one included */
+};
+
+struct greylist_triple {
+	bool exists;
+	bool known; /* passed once; else pending */
+	int64_t first, last;
+	int64_t tries;
+};
+
+struct greylist_client {
+	bool exists;
+	int64_t confirmed; /* triples that became known */
+	int64_t last;
+	int64_t voided; /* whitelisting older than this does not count (virus, trap) */
+};
+
+/* Apply one try.  Both records are changed in place; *expires_* = wall seconds at which
+ * each may be forgotten.  A clock that stepped back never blocks a triple again: stored
+ * times in the future are taken as now. */
+struct greylist_seen greylist_try(struct greylist_triple *triple,
+    struct greylist_client *client, const struct greylist_times *times, int64_t now,
+    int64_t *expires_triple, int64_t *expires_client);
+
+const char *greylist_state_name(enum greylist_state state);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shared memory of the daemons, by meaning, not by key.  Every operation is atomic,
+ * carries `now` (wall seconds) as an argument, and answers through a future with
+ * `enum store_state` inside, so that callers wait with their own deadline.  Both engines
+ * pass tests/unit/test_store.c.  It holds only what can be made again: no mail. */
+#ifndef POSTERN_DB_STORE_H
+#define POSTERN_DB_STORE_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/future.h"
+#include "common/base/ip.h"
+#include "common/base/str.h"
+#include "db/greylist_state.h"
+
+enum store_state {
+	STORE_OK,
+	STORE_DOWN, /* no answer in time, no connection, or the engine refused */
+	STORE_FULL, /* no room: nothing was recorded */
+};
+
+struct store;
+
+struct store_conf {
+	const char *engine; /* "embedded" */
+	const char *path; /* embedded: directory */
+	uint64_t size_max; /* embedded: bytes */
+	int64_t sync_ms; /* embedded: how much of the last writing a power cut may cost */
+	int64_t snapshot_s; /* embedded: seconds between snapshots */
+};
+
+/* Open after the worker's fork.  NULL: err says why. */
+struct store *store_open(const struct store_conf *conf, struct err *err);
+void store_close(struct store *s);
+
+/* One try of a triple: moves its state by db/greylist_state.h and reports what was known
+ * *before* the try.  key: octets that identify the triple (client identity, sender,
+ * recipient), client: the client identity alone (auto-whitelisting).
+ * Value: struct greylist_answer. */
+struct greylist_answer {
+	enum store_state state;
+	struct greylist_seen seen;
+};
+struct future *store_greylist_check(struct store *s, struct str client, struct str key,
+    const struct greylist_times *times, int64_t now);
+
+/* Events between the daemons.  kind decays after keep seconds. */
+enum event_kind {
+	EVENT_VIRUS,
+	EVENT_TRAP,
+	EVENT_SPAM,
+	EVENT_FLOOD,
+	EVENT_HARVEST,
+	EVENT_KINDS,
+};
+const char *event_kind_name(enum event_kind kind);
+/* Value: struct event_answer: the sum of weights after adding. */
+struct event_answer {
+	enum store_state state;
+	int64_t weight;
+	int64_t last; /* wall seconds of the newest event; 0: none */
+};
+struct future *store_event_add(struct store *s, const struct ipnet *network,
+    enum event_kind kind, int64_t weight, int64_t keep, int64_t now);
+/* The same without adding. */
+struct future *store_event_get(
+    struct store *s, const struct ipnet *network, enum event_kind kind, int64_t now);
+
+/* Leaky bucket: add n to `name`; it leaks `rate` units per `per` seconds, and refuses when
+ * over `burst` (then nothing is added).  Value: struct rate_answer. */
+struct rate_answer {
+	enum store_state state;
+	bool allowed;
+	int64_t level; /* units in the bucket after the call, rounded up */
+	int64_t wait; /* seconds until n would fit; 0 when allowed */
+};
+struct future *store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst,
+    int64_t rate, int64_t per, int64_t now);
+
+/* Entries and octets in use, for status. */
+struct store_stats {
+	uint64_t entries, bytes, size_max;
+	char note[120]; /* "recovered from snapshot", ... */
+};
+int store_stats(struct store *s, struct store_stats *out, struct err *err);
+
+#endif

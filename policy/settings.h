@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* All settings of the milters as one immutable, reference-counted snapshot, read from
+ * postern.conf.  One row of a table per setting (settings.c); other programs' sections
+ * (relay) are known by name and read by their own program with the same grammar. */
+#ifndef POSTERN_POLICY_SETTINGS_H
+#define POSTERN_POLICY_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/conf.h"
+#include "common/base/err.h"
+#include "common/base/ip.h"
+#include "common/net/dnsbl.h"
+#include "db/greylist_state.h"
+
+#define POSTERN_CONF_DEFAULT "/etc/postern/postern.conf"
+
+/* Statements outside blocks, and block `run`. */
+struct settings_run {
+	char *host; /* our name in headers and replies; default: the system's */
+	char *user, *group; /* "": stay */
+	char *runtime_dir; /* "/run/postern": sockets */
+	char *log; /* "syslog", "stderr", "/path" */
+	int log_level; /* enum log_level */
+	int64_t drain; /* seconds */
+};
+
+struct settings_dns { /* block `dns` */
+	struct conf_strings servers;
+	int64_t timeout_ms, deadline_ms;
+	int64_t tries;
+	int64_t cache_entries;
+};
+
+struct settings_state { /* block `state` */
+	int engine; /* 0 embedded */
+	char *path;
+	uint64_t size;
+	int64_t sync_ms;
+	int64_t snapshot;
+	int64_t budget_ms; /* store time per message; 200 */
+};
+
+/* When greylisting applies. */
+enum greylist_when { GREYLIST_ALWAYS, GREYLIST_NEVER };
+
+struct settings_greylist { /* block `greylist` */
+	char *socket;
+	int64_t socket_mode;
+	char *socket_group;
+	char *metrics;
+	int when; /* enum greylist_when */
+	int64_t delay, window, keep; /* 5m, 2d, 35d */
+	int64_t auto_whitelist; /* 5 */
+	int64_t whitelist_keep; /* 35d */
+	int64_t prefix4, prefix6; /* 24, 64: client identity is its network */
+	bool header; /* write X-Greylist */
+	char *text; /* reply; %w seconds to wait */
+};
+
+/* delay_checks of sendmail: off, on, on with friends, on with haters. */
+enum access_delay { ACCESS_DELAY_OFF, ACCESS_DELAY_ON, ACCESS_DELAY_FRIEND,
+	ACCESS_DELAY_HATER };
+
+struct settings_access { /* block `access` */
+	char *socket;
+	int64_t socket_mode;
+	char *socket_group;
+	char *metrics;
+	struct conf_strings maps; /* files in order; the first that has the key wins */
+	int delay_checks; /* enum access_delay */
+	bool blocklist_recipients;
+	struct access_dnsbls { /* repeated: dnsbl "zone" { codes ...; text "..."; } */
+		struct dnsbl *list;
+		size_t n;
+	} dnsbl_lists;
+	bool dnsbl; /* ask the lists at all: policies turn it off per client */
+	int64_t dnsbl_deadline_ms;
+};
+
+struct policy_set; /* lists and policies in order: policy/policy.h */
+
+struct settings {
+	struct settings_run run;
+	struct settings_dns dns;
+	struct settings_state state;
+	struct settings_greylist greylist;
+	struct settings_access access;
+	struct policy_set *policies;
+	unsigned refs;
+};
+
+/* Read a file (NULL: the defaults alone).  NULL when errs has an entry. */
+struct settings *settings_load(const char *path, struct errs *errs);
+struct settings *settings_from_text(struct str text, const char *name, struct errs *errs);
+struct settings *settings_ref(struct settings *s);
+void settings_unref(struct settings *s);
+
+/* Name what differs between two snapshots but needs a restart (STAGE_START rows). */
+void settings_restart_needed(
+    const struct settings *from, const struct settings *to, struct errs *errs);
+
+/* The tables, for check, explain and the test that every key stands in the manual. */
+const struct conf_table *const *settings_tables(size_t *n);
+
+/* Sections that other programs read from the same file; they register their table so that
+ * `posternctl check` reads everything.  Names not listed anywhere are errors. */
+bool settings_foreign_section(struct str name);
+
+#endif
