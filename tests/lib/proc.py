@@ -69,12 +69,13 @@ def address(text):
 	return host, int(port)
 
 
-def connect(addr, seconds=10.0):
-	"""A connected stream socket to what address() reads, or to (host, port)."""
+def connect(addr, seconds=10.0, source=None):
+	"""A connected stream socket to what address() reads, or to (host, port); source: the
+	address to come from."""
 	if isinstance(addr, (str, Path)):
 		addr = address(addr)
 	if isinstance(addr, tuple):
-		return socket.create_connection(addr, seconds * SLOWER)
+		return socket.create_connection(addr, seconds * SLOWER, (source, 0) if source else None)
 	s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 	s.settimeout(seconds * SLOWER)
 	try:

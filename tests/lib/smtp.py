@@ -48,9 +48,9 @@ def stuffed(message):
 
 class Smtp:
 	"""addr: (host, port), or text that proc.address() reads."""
-	def __init__(self, addr, seconds=30.0, greeting=True, helo=None):
+	def __init__(self, addr, seconds=30.0, greeting=True, helo=None, source=None):
 		self.seconds = seconds * SLOWER
-		self.sock = connect(addr, seconds)
+		self.sock = connect(addr, seconds, source)
 		self.sock.settimeout(self.seconds)
 		self.buf = b""
 		self.extensions = {}
@@ -142,11 +142,12 @@ class Smtp:
 		self.close()
 
 
-def send_mail(addr, sender, rcpts, message, client=None, helo="client.example", params="", seconds=30.0):
-	"""A whole transaction.  client: XCLIENT attributes.  Returns a dict of replies:
+def send_mail(addr, sender, rcpts, message, client=None, helo="client.example", params="", seconds=30.0,
+    source=None):
+	"""A whole transaction.  client: XCLIENT attributes; source: address to come from.  Returns a dict of replies:
 	'connect' (only if refused), 'mail', 'rcpt' (list), 'data'; it ends where nothing goes on."""
 	out = {"rcpt": []}
-	with Smtp(addr, seconds) as c:
+	with Smtp(addr, seconds, source=source) as c:
 		if c.greeting.code != 220:
 			return dict(out, connect=c.greeting)
 		c.ehlo(helo)
