@@ -141,4 +141,4 @@ clean:
 
 .PHONY: all help deps demo check tests bench fuzz fuzzers install clean
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name peers -prune -o -type f -name '*.d' -print 2>/dev/null)
