@@ -13,6 +13,9 @@
  *   known           after last+keep            pending, first=now   NEW (expired)
  *   client with confirmed >= auto_whitelist within its keep: WHITELISTED, no triple is
  *   made; last=now of the client is renewed.
+ *   client whose last is not newer than voided, or older than its keep: confirmed=0 first.
+ *
+ * A window that is not longer than the delay counts from the end of the delay.
  */
 #ifndef POSTERN_DB_GREYLIST_STATE_H
 #define POSTERN_DB_GREYLIST_STATE_H
@@ -38,8 +41,8 @@ enum greylist_state {
 
 struct greylist_seen {
 	enum greylist_state state;
-	int64_t first; /* first try of the triple, wall seconds */
-	int64_t tries; /* this one included */
+	int64_t first; /* first try of the triple, wall seconds; 0: WHITELISTED without */
+	int64_t tries; /* this one included; 0: WHITELISTED */
 };
 
 struct greylist_triple {
@@ -53,12 +56,15 @@ struct greylist_client {
 	bool exists;
 	int64_t confirmed; /* triples that became known */
 	int64_t last;
-	int64_t voided; /* whitelisting older than this does not count (virus, trap) */
+	int64_t voided; /* newest virus or trap hit; confirmations not newer than it do not
+	                   count; 0: none */
 };
 
-/* Apply one try.  Both records are changed in place; *expires_* = wall seconds at which
- * each may be forgotten.  A clock that stepped back never blocks a triple again: stored
- * times in the future are taken as now. */
+/* Apply one try.  Both records are changed in place; the caller raises client->voided
+ * beforehand when it knows of a newer hit.  *expires_* = wall seconds after which the
+ * record may be forgotten; 0: the try did not change it, nothing is to be written.  A
+ * clock that stepped back never blocks a triple for longer than one delay: stored times
+ * in the future are taken as now. */
 struct greylist_seen greylist_try(struct greylist_triple *triple,
     struct greylist_client *client, const struct greylist_times *times, int64_t now,
     int64_t *expires_triple, int64_t *expires_client);
