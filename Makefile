@@ -34,7 +34,7 @@ PKG_base   := libxxhash
 PKG_net    := libcares
 PKG_db     := lmdb
 PKG_milter := milter
-PKG_event  := libevent_core openssl
+PKG_event  := libevent_core
 pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread
 LIBS_access   = $(call pkgs,base net db milter)
 LIBS_greylist = $(call pkgs,base net db milter)
@@ -134,7 +134,7 @@ install: all
 	install -m 644 $(wildcard common/*.5 db/*.5 policy/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard milters/*/*.8 contrib/*/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/postern
-	cp -R contrib/sendmail contrib/postfix $(DESTDIR)$(PREFIX)/share/doc/postern/
+	cp -R contrib/sendmail contrib/postfix contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-fuzz
