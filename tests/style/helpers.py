@@ -53,6 +53,43 @@ def sink_cases(tap):
 				assert not sink.messages
 
 
+def tool_cases(tap, tmp):
+	"""The sink and the load generator in C."""
+	box = tmp / "box"
+	sink = proc.Proc([proc.BUILD / "tests/sink", "-m", box], tmp / "sink.log")
+	addr = proc.address(sink.wait_line(r"^listening (\S+)$")[1])
+	for name, message in MESSAGES.items():
+		with tap.case(f"maildir keeps octets: {name}"):
+			r = smtp.send_mail(addr, "a@x.example", ["b@y.example", "c@y.example"], message)
+			assert r["data"].code == 250, r
+			files = list((box / "new").iterdir())
+			assert len(files) == 1 and not list((box / "tmp").iterdir())
+			head = b"Return-Path: <a@x.example>\r\nDelivered-To: b@y.example\r\nDelivered-To: c@y.example\r\n"
+			assert files[0].read_bytes() == head + message
+			files[0].unlink()
+	with tap.case("the sink takes a message octet by octet"):
+		with smtp.Smtp(addr, helo="h.example") as c:
+			wire = b"MAIL FROM:<>\r\nRCPT TO:<r@y.example>\r\nDATA\r\n.\rx\r\n..\r\n\r\r\n.\r\nQUIT\r\n"
+			for i in range(len(wire)):
+				c.send(wire[i:i + 1])
+			assert [c.reply().code for _ in range(5)] == [250, 250, 354, 250, 221]
+		assert next((box / "new").iterdir()).read_bytes().endswith(b"\r\n\rx\r\n.\r\n\r\r\n")
+	with tap.case("the load generator sends what it says"):
+		for args, count in ((["-p", "7", "-n", "100", "-k", "9"], 101), (["-r", "5", "-s", "90000", "-n", "3"], 104)):
+			status, out, err = proc.run([proc.BUILD / "tests/load", "-c", f"{addr[0]}:{addr[1]}", *args])
+			fields = out.split("\t")
+			assert (status, err) == (0, "") and len(fields) == 8 and float(fields[3]) > 0, (status, out, err)
+			assert len(list((box / "new").iterdir())) == count
+		sink.stop()
+		assert "messages 110 " in sink.text(), sink.text()
+	for name, script, wanted in (("RCPT", lambda s, _: "550 5.7.1 no" if s == "rcpt" else None, "550 5.7.1 no"),
+	    ("greeting", lambda s, _: "421 4.3.2 no" if s == "connect" else None, "421 4.3.2 no"),
+	    ("dot", lambda s, _: "451 4.3.0 no" if s == "dot" else None, "451 4.3.0 no")):
+		with tap.case(f"the load generator counts refusals: {name}"), sinks.Sink(script) as bad:
+			status, out, err = proc.run([proc.BUILD / "tests/load", "-c", f"127.0.0.1:{bad.port}", "-p", "2", "-n", "6"])
+			assert status != 0 and wanted in err and out.startswith("0\t"), (status, out, err)
+
+
 def milter_cases(tap, tmp):
 	def script(letter, data, link):
 		if letter == "R" and b"bad" in data:
@@ -92,6 +129,7 @@ def main():
 	tap = Tap()
 	tmp = proc.Dir()
 	sink_cases(tap)
+	tool_cases(tap, tmp)
 	milter_cases(tap, tmp)
 	with tap.case("programs: readiness, output, end"):
 		port = proc.free_port()
