@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The milter protocol's packets, versions 2 to 6, both directions: u32 big-endian length,
- * one command octet, payload.  Knows no socket.  Used by the relay (MTA side), the
- * worker's self-ping, posternctl and the scripted MTA of the tests. */
+/* The milter protocol's packets, versions 2 to 6, both directions: u32 big-endian
+ * length, one command octet, payload.  Knows no socket.  Used by the relay (MTA side),
+ * the worker's self-ping, posternctl and the scripted MTA of the tests. */
 #ifndef POSTERN_MAIL_MILTER_WIRE_H
 #define POSTERN_MAIL_MILTER_WIRE_H
 
@@ -13,7 +13,8 @@
 #include "common/base/ip.h"
 #include "common/base/str.h"
 
-#define MILTER_PACKET_MAX (1u << 20) /* accepted from a filter, command octet included */
+#define MILTER_PACKET_MAX                                                              \
+	(1u << 20) /* accepted from a filter, command octet included */
 #define MILTER_CHUNK_MAX 65535 /* body octets in one packet */
 #define MILTER_VERSION 6
 
@@ -116,14 +117,18 @@ struct milter_packet {
 enum parse milter_packet_read(struct str in, uint32_t max, struct milter_packet *packet,
     size_t *used, struct err *err);
 
-/* Append a packet; -1 when it passes max of out. */
+/* All writers append one whole packet and return 0; or append nothing and return -1,
+ * when it passes max of out (out->failed is set) or a string holds a NUL. */
 int milter_packet_write(struct buf *out, char cmd, struct str payload);
 
 struct milter_optneg {
 	uint32_t version, actions, protocol;
 	bool has_list[MILTER_STAGES];
-	struct str macros[MILTER_STAGES]; /* names separated by blanks or commas; borrows */
+	struct str
+	    macros[MILTER_STAGES]; /* names separated by blanks or commas; borrows */
 };
+/* -1: shorter than 12 octets, or a macro list that is broken or for no stage.  Which
+ * versions and bits are acceptable is for the caller. */
 int milter_optneg_read(struct str payload, struct milter_optneg *o, struct err *err);
 int milter_optneg_write(struct buf *out, const struct milter_optneg *o);
 
@@ -132,9 +137,10 @@ int milter_string(struct str *payload, struct str *out);
 /* A u32 off the front. */
 int milter_u32(struct str *payload, uint32_t *out);
 
-/* C: family '4', '6', 'L', 'U'.  ip may be NULL for U and L; path for L. */
-int milter_connect_write(struct buf *out, struct str host, const struct ip *ip,
-    uint16_t port);
+/* C: family '4' or '6' by ip; 'U' when ip is NULL or of no family (port is not sent
+ * then).  'L' is read but never written: we have no clients on Unix sockets. */
+int milter_connect_write(
+    struct buf *out, struct str host, const struct ip *ip, uint16_t port);
 struct milter_connect {
 	struct str host;
 	char family;
@@ -145,19 +151,23 @@ int milter_connect_read(struct str payload, struct milter_connect *c, struct err
 
 /* Packets whose payload is n strings, each with its NUL (H, M, R, L, U, D after its
  * command octet, h, +, -, e, 2, q). */
-int milter_strings_write(struct buf *out, char cmd, const struct str *strings, size_t n);
+int milter_strings_write(
+    struct buf *out, char cmd, const struct str *strings, size_t n);
 /* i and m: index first. */
 int milter_header_write(
     struct buf *out, char cmd, uint32_t index, struct str name, struct str value);
-/* D for cmd: pairs name, value. */
+/* D for cmd: n pairs name, value = 2 * n strings. */
 int milter_macros_write(struct buf *out, char cmd, const struct str *pairs, size_t n);
 
 /* y: check "ddd x.y.z text" as Postfix does, un-double %%, drop a single %.  code and
- * the texts are set; text has lines joined with LF.  -1: not a reply that may be sent. */
+ * the texts are set (enhanced "" when the filter gave none); text, reset by the caller,
+ * gets the lines joined with LF, cut at its maximum.  -1: not a reply that may be sent.
+ */
 int milter_replycode_read(struct str payload, int *code, char enhanced[12],
     struct buf *text, struct err *err);
 
-/* Which step is left out or unanswered by these protocol bits. */
+/* Is the step sent, and answered, under these protocol bits?  E is both always; A, D, K
+ * and Q are sent and never answered. */
 bool milter_step_sent(uint32_t protocol, char cmd);
 bool milter_step_answered(uint32_t protocol, char cmd);
 
