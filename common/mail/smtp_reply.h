@@ -13,7 +13,7 @@
 #define SMTP_REPLY_LINES_MAX 128
 
 struct smtp_reply_line {
-	int code; /* 200..599 */
+	int code; /* 200..559 */
 	bool last;
 	struct str text; /* behind "250 "; borrows from the input */
 };
@@ -31,16 +31,22 @@ struct smtp_reply {
 };
 void smtp_reply_init(struct smtp_reply *r);
 void smtp_reply_clear(struct smtp_reply *r);
-/* Feed octets.  DONE: the reply is whole, *used eaten; codes that differ between lines
- * are an ERROR, so are more than SMTP_REPLY_LINES_MAX lines. */
+/* Feed octets.  *used = octets eaten, whatever is returned: MORE eats whole lines, so
+ * feed the rest again with more behind it.  DONE: the reply is whole; clear (or init)
+ * before the next one.  ERROR: codes differ between lines, more than
+ * SMTP_REPLY_LINES_MAX lines, or a line that smtp_reply_line() refuses. */
 enum parse smtp_reply_feed(
     struct smtp_reply *r, struct str in, size_t *used, struct err *err);
 
-/* "5.7.1" at the front of the text: RFC 3463 code of the class of `code`.  false: none. */
-bool smtp_reply_enhanced(int code, struct str text, struct str *enhanced, struct str *rest);
+/* "5.7.1" at the front of the text: RFC 3463 code of the class of `code`.  false: none.
+ */
+bool smtp_reply_enhanced(
+    int code, struct str text, struct str *enhanced, struct str *rest);
 
 /* Write a reply: text may have several lines (LF or CRLF between); every line gets the
- * code and, when not "", the enhanced code.  Octets outside printable ASCII become '?'. */
+ * code and, when not "", the enhanced code.  Lines longer than RFC 5321 4.5.3.1.5
+ * allows are cut at a blank; at most SMTP_REPLY_LINES_MAX lines go out.  Octets outside
+ * printable ASCII become '?'.  out may be too small: out->failed then. */
 void smtp_reply_write(struct buf *out, int code, const char *enhanced, struct str text);
 
 #endif
