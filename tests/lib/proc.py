@@ -130,17 +130,19 @@ class Dir:
 
 
 class Proc:
-	"""One program.  Its stdout and stderr go to log; text() is what stands there."""
-	def __init__(self, argv, log, env=None, cwd=None, **more):
+	"""One program.  Its stdout and stderr go to log; text() is what stands there.  keep: it
+	outlives this process, in a session of its own."""
+	def __init__(self, argv, log, env=None, cwd=None, keep=False):
 		self.argv = [str(a) for a in argv]
 		self.log = Path(log)
 		self.seen = 0
 		with open(self.log, "ab") as out:
 			self.begin = out.tell()
 			self.p = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-			    env=dict(os.environ, **(env or {})), cwd=cwd, **more)
+			    env=dict(os.environ, **(env or {})), cwd=cwd, start_new_session=keep)
 		self.pid = self.p.pid
-		atexit.register(self.stop)
+		if not keep:
+			atexit.register(self.stop)
 
 	def text(self):
 		with open(self.log, "rb") as f:
