@@ -44,6 +44,8 @@ LIBS_tests    = $(call pkgs,base net db milter event) $(shell $(PKG) --libs chec
 
 MILTERS := $(patsubst milters/%/main.c,%,$(wildcard milters/*/main.c))
 CONTRIB := $(patsubst contrib/%/main.c,%,$(wildcard contrib/*/main.c))
+# a room has an archive, for tests, even where its program is still to come
+ROOMS   := $(sort $(patsubst contrib/%/,%,$(dir $(wildcard contrib/*/*.c))))
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIBSRC  := $(wildcard common/*/*.c db/*.c policy/*.c)
@@ -55,7 +57,7 @@ BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 progname = $(if $(filter ctl,$(1)),posternctl,postern-$(1))
 PROGRAMS := $(foreach p,$(MILTERS) $(CONTRIB),$(BUILD)/$(call progname,$(p)))
-ARCHIVES := $(foreach p,$(MILTERS),$(BUILD)/milters/$(p).a) $(foreach p,$(CONTRIB),$(BUILD)/contrib/$(p).a)
+ARCHIVES := $(foreach p,$(MILTERS),$(BUILD)/milters/$(p).a) $(foreach p,$(ROOMS),$(BUILD)/contrib/$(p).a)
 
 all: $(PROGRAMS) $(TOOLS:%=$(BUILD)/tests/%)
 
@@ -105,7 +107,7 @@ $(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $
 	$(CC) $(CFLAGS) $(LD_ALL) -o $$@ $$^ $$(LIBS_$(2))
 endef
 $(foreach m,$(MILTERS),$(eval $(call program,milters,$(m))))
-$(foreach c,$(CONTRIB),$(eval $(call program,contrib,$(c))))
+$(foreach c,$(ROOMS),$(eval $(call program,contrib,$(c))))
 
 $(TOOLS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/lib/%_main.o $(BUILD)/tests/testlib.a $(BUILD)/libpostern.a
 	$(CC) $(CFLAGS) $(LD_ALL) -o $@ $^ $(LIBS_tests)
