@@ -35,4 +35,8 @@ int dnsbl_query(const struct dnsbl *list, const struct ip *client, char out[256]
 struct dnsbl_result dnsbl_judge(const struct dnsbl *list, const struct dns_answer *a,
     const struct dns_answer *txt);
 
+/* The words for a client that is listed, without reply codes. */
+void dnsbl_text(const struct dnsbl *list, const struct ip *client,
+    const struct dnsbl_result *result, char *out, size_t size);
+
 #endif
