@@ -8,10 +8,12 @@
  *     policy "trial"    { recipient domain new.example; mode observe; }
  *
  * Conditions of one policy must all hold; several values of one condition: any.
- *     client    NETWORK... | in LIST | authenticated
- *     sender    ADDRESS... | domain DOMAIN... | in LIST | null
- *     recipient ADDRESS... | domain DOMAIN... | in LIST
- * `domain d` means d itself; `.d` its subdomains. */
+ *     client    NETWORK... | in LIST... | authenticated
+ *     sender    ADDRESS... | domain DOMAIN... | in LIST... | null
+ *     recipient ADDRESS... | domain DOMAIN... | in LIST...
+ * `domain d` means d itself; `.d` its subdomains.  Each is known from a stage on: client
+ * from CONNECT, authenticated and sender from MAIL, recipient from RCPT; a policy cannot
+ * give a setting that is read earlier. */
 #ifndef POSTERN_POLICY_POLICY_H
 #define POSTERN_POLICY_POLICY_H
 
@@ -32,7 +34,8 @@ struct policy_facts {
 	struct str recipient; /* with stage >= RCPT */
 };
 
-/* The settings in force for these facts, as copies that the caller clears. */
+/* The settings in force for these facts.  Strings and lists are borrowed from s: hold a
+ * reference to the snapshot as long as the view.  Clearing only forgets them. */
 struct policy_view {
 	struct settings_greylist greylist;
 	struct settings_access access;
@@ -42,16 +45,39 @@ void policy_resolve(
     const struct settings *s, const struct policy_facts *facts, struct policy_view *out);
 void policy_view_clear(struct policy_view *v);
 
+/* One answer for n (at least 1) recipients of a message that must share it: every setting
+ * by the merge column of its row - own: that of the first, min and max: the least and the
+ * greatest (of an enumeration: the later choice), all: the value that all share, else the
+ * one without policies.  Only a message that everybody watches is observed. */
+void policy_merge(const struct settings *s, const struct policy_view *views, size_t n,
+    struct policy_view *out);
+
 /* Which policy gave a setting: its name, or NULL for the file's own block or default.
- * key: "greylist.delay". */
+ * key: "greylist.delay" or "mode". */
 const char *policy_source(
     const struct settings *s, const struct policy_facts *facts, struct str key);
 
-/* Text for people: every setting, its value, where it comes from. */
+/* Every setting with its value and where it comes from, and the policies that match, in
+ * the file's order.  All texts are borrowed for the call of fn. */
+struct policy_item {
+	const char *section; /* "" for mode */
+	const char *name;
+	const char *value; /* as in a file */
+	const char *policy; /* that gave it; NULL: none */
+	const char *file; /* where it stands; NULL: the default */
+	int line;
+};
+void policy_each(const struct settings *s, const struct policy_facts *facts,
+    void (*fn)(const struct policy_item *item, void *arg), void *arg);
+void policy_each_match(const struct settings *s, const struct policy_facts *facts,
+    void (*fn)(const char *name, const char *file, int line, void *arg), void *arg);
+
+/* The same as text for people. */
 struct buf;
 void policy_explain(
     const struct settings *s, const struct policy_facts *facts, struct buf *out);
 
+/* Whether a client's address stands in a list; false too when there is no such list. */
 bool policy_list_has_client(
     const struct settings *s, struct str list, const struct ip *client);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* All settings of the milters as one immutable, reference-counted snapshot, read from
- * postern.conf.  One row of a table per setting (settings.c); other programs' sections
- * (relay) are known by name and read by their own program with the same grammar. */
+ * postern.conf.  One row of a table per setting (settings_table.c); other programs'
+ * sections (relay) are known by name and read by their own program with the same grammar. */
 #ifndef POSTERN_POLICY_SETTINGS_H
 #define POSTERN_POLICY_SETTINGS_H
 
@@ -15,6 +15,8 @@
 #include "db/greylist_state.h"
 
 #define POSTERN_CONF_DEFAULT "/etc/postern/postern.conf"
+
+/* Strings are never NULL; "" where nothing is set. */
 
 /* Statements outside blocks, and block `run`. */
 struct settings_run {
@@ -33,8 +35,10 @@ struct settings_dns { /* block `dns` */
 	int64_t cache_entries;
 };
 
+enum settings_engine { STATE_EMBEDDED };
+
 struct settings_state { /* block `state` */
-	int engine; /* 0 embedded */
+	int engine; /* enum settings_engine */
 	char *path;
 	uint64_t size;
 	int64_t sync_ms;
@@ -49,7 +53,7 @@ struct settings_greylist { /* block `greylist` */
 	char *socket;
 	int64_t socket_mode;
 	char *socket_group;
-	char *metrics;
+	char *metrics; /* "unix:/path", "/path" or "" */
 	int when; /* enum greylist_when */
 	int64_t delay, window, keep; /* 5m, 2d, 35d */
 	int64_t auto_whitelist; /* 5 */
@@ -79,6 +83,8 @@ struct settings_access { /* block `access` */
 	int64_t dnsbl_deadline_ms;
 };
 
+#define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */
+
 struct policy_set; /* lists and policies in order: policy/policy.h */
 
 struct settings {
@@ -87,25 +93,40 @@ struct settings {
 	struct settings_state state;
 	struct settings_greylist greylist;
 	struct settings_access access;
-	struct policy_set *policies;
-	unsigned refs;
+	struct policy_set *policies; /* NULL: none */
+	struct settings_origin *origin; /* see settings_where */
+	_Atomic unsigned refs;
 };
 
-/* Read a file (NULL: the defaults alone).  NULL when errs has an entry. */
+/* Read a file (NULL: the defaults alone).  NULL when errs has an entry; all faults of the
+ * file and its includes are then told, in the order of files and lines.  The caller owns
+ * one reference. */
 struct settings *settings_load(const char *path, struct errs *errs);
+/* The same from memory; name stands for the file in errors and for relative includes. */
 struct settings *settings_from_text(struct str text, const char *name, struct errs *errs);
 struct settings *settings_ref(struct settings *s);
-void settings_unref(struct settings *s);
+void settings_unref(struct settings *s); /* accepts NULL */
 
 /* Name what differs between two snapshots but needs a restart (STAGE_START rows). */
 void settings_restart_needed(
     const struct settings *from, const struct settings *to, struct errs *errs);
 
-/* The tables, for check, explain and the test that every key stands in the manual. */
+/* The tables, for check, explain and the test that every key stands in the manual: run,
+ * dns, state, greylist, access. */
 const struct conf_table *const *settings_tables(size_t *n);
+/* The struct in s that table i fills. */
+const void *settings_section(const struct settings *s, size_t i);
+/* Where row j of table i was read: the file, with *line, borrowed while s lives; NULL: it
+ * has its default. */
+const char *settings_where(const struct settings *s, size_t i, size_t j, int *line);
 
-/* Sections that other programs read from the same file; they register their table so that
- * `posternctl check` reads everything.  Names not listed anywhere are errors. */
+/* Sections that other programs read from the same file are skipped here.  A program that
+ * can read one registers how, so that `posternctl check` reads everything; check gets each
+ * such block, adds what is wrong to errs and returns false if it did.  section: static
+ * text.  Call it before settings_load, from one thread. */
+void settings_register_foreign(const char *section,
+    bool (*check)(const struct conf_node *block, struct errs *errs));
+/* Whether another program owns this section.  Names not listed anywhere are errors. */
 bool settings_foreign_section(struct str name);
 
 #endif

@@ -76,6 +76,13 @@ struct conf_setting {
 	bool block; /* of CUSTOM: written `name "label" { ... }`, may be repeated */
 };
 
+/* A row in one line; rarer fields follow by name: .check = path_wrong. */
+#define CONF_ROW(name_, type_, offset_, def_, min_, max_, choices_, stage_, merge_, help_, \
+    ...) \
+	{ .name = name_, .type = type_, .offset = offset_, .def = def_, .min = min_, \
+		.max = max_, .choices = choices_, .stage = stage_, .merge = merge_, \
+		.help = help_, __VA_ARGS__ }
+
 struct conf_table {
 	const char *section; /* "greylist" */
 	const struct conf_setting *settings;

@@ -416,7 +416,9 @@ parse_statement(struct parser *ps, struct conf_lex *lex, const struct conf_word 
 	}
 	if (node->block)
 		parse_block(ps, lex, node, depth + 1, &node->children);
-	if (!name->quoted && str_is(name->text, "include"))
+	if (name->quoted) /* told above; it can mean nothing */
+		return tail;
+	if (str_is(name->text, "include"))
 		return include(ps, node, depth, tail);
 	*tail = node;
 	return &node->next;
@@ -462,35 +464,51 @@ parse_block(struct parser *ps, struct conf_lex *lex, const struct conf_node *ope
 	return tail;
 }
 
-static struct conf_tree *
-finish(struct parser *ps, size_t errors_before)
+struct conf_tree *
+conf_parse_file_all(const char *path, struct errs *errs)
 {
-	free(ps->words);
-	if (ps->errs->n + ps->errs->dropped == errors_before)
-		return ps->tree;
-	conf_free(ps->tree);
+	struct parser ps = { .tree = xcalloc(1, sizeof(*ps.tree)), .errs = errs };
+
+	parse_path(&ps, path, NULL, 0, &ps.tree->root);
+	free(ps.words);
+	return ps.tree;
+}
+
+struct conf_tree *
+conf_parse_text_all(struct str text, const char *file, struct errs *errs)
+{
+	struct parser ps = { .tree = xcalloc(1, sizeof(*ps.tree)), .errs = errs };
+
+	ps.no_files = file == NULL;
+	ps.n_files = 1;
+	parse_source(&ps, arena_text(ps.tree, str_of(file == NULL ? "text" : file)),
+	    text, 0, &ps.tree->root);
+	free(ps.words);
+	return ps.tree;
+}
+
+/* Only a tree without faults is one. */
+static struct conf_tree *
+whole(struct conf_tree *tree, size_t before, const struct errs *errs)
+{
+	if (errs->n + errs->dropped == before)
+		return tree;
+	conf_free(tree);
 	return NULL;
 }
 
 struct conf_tree *
 conf_parse_file(const char *path, struct errs *errs)
 {
-	struct parser ps = { .tree = xcalloc(1, sizeof(*ps.tree)), .errs = errs };
 	size_t before = errs->n + errs->dropped;
 
-	parse_path(&ps, path, NULL, 0, &ps.tree->root);
-	return finish(&ps, before);
+	return whole(conf_parse_file_all(path, errs), before, errs);
 }
 
 struct conf_tree *
 conf_parse_text(struct str text, const char *file, struct errs *errs)
 {
-	struct parser ps = { .tree = xcalloc(1, sizeof(*ps.tree)), .errs = errs };
 	size_t before = errs->n + errs->dropped;
 
-	ps.no_files = file == NULL;
-	ps.n_files = 1;
-	parse_source(&ps, arena_text(ps.tree, str_of(file == NULL ? "text" : file)),
-	    text, 0, &ps.tree->root);
-	return finish(&ps, before);
+	return whole(conf_parse_text_all(text, file, errs), before, errs);
 }

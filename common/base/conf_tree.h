@@ -47,6 +47,11 @@ struct conf_tree; /* owns all text */
  * error. */
 struct conf_tree *conf_parse_file(const char *path, struct errs *errs);
 struct conf_tree *conf_parse_text(struct str text, const char *file, struct errs *errs);
+/* The same, but what could be read of a malformed file is returned with the errors, so
+ * that its other faults can be told in the same run.  Never NULL. */
+struct conf_tree *conf_parse_file_all(const char *path, struct errs *errs);
+struct conf_tree *conf_parse_text_all(
+    struct str text, const char *file, struct errs *errs);
 const struct conf_node *conf_root(const struct conf_tree *tree); /* first statement */
 void conf_free(struct conf_tree *tree); /* accepts NULL */
 
