@@ -50,7 +50,11 @@ mkdir -p "$r$tmp"
 mount --bind "$tmp" "$r$tmp"
 mount --bind "$run" "$r/run/postern"
 ln -s "$own/log.sock" "$r/dev/log"
-exec chroot "$r" "$@"
+# Not exec: this shell stays the first process, which the kernel ends with its parent; a
+# server that changes its user loses that bond.
+status=0
+chroot "$r" "$@" || status=$?
+exit $status
 """
 
 
@@ -149,7 +153,10 @@ class Peer:
 
 	def stop(self):
 		if self.proc:
-			self.proc.stop(signal.SIGKILL)   # its namespace ends with it
+			first = self.proc.children()
+			self.proc.stop(signal.SIGKILL)
+			# its namespace ends with its first process, which ends after all others
+			wait_for("the namespace ends", lambda: not any(Path(f"/proc/{p}").exists() for p in first))
 			self.log_socket.close()
 
 	def __enter__(self):
