@@ -16,7 +16,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from proc import ROOT, Proc, listening, wait_for
+from proc import ROOT, Proc, gone, listening, wait_for
 from tap import Skip
 
 PASSWD = """postfix:x:64025:64025::/var/spool/postfix:/usr/sbin/nologin
@@ -156,7 +156,7 @@ class Peer:
 			first = self.proc.children()
 			self.proc.stop(signal.SIGKILL)
 			# its namespace ends with its first process, which ends after all others
-			wait_for("the namespace ends", lambda: not any(Path(f"/proc/{p}").exists() for p in first))
+			wait_for("the namespace ends", lambda: all(gone(p) for p in first))
 			self.log_socket.close()
 
 	def __enter__(self):
