@@ -16,8 +16,7 @@ from smtp import send_mail  # noqa: E402
 from tap import Tap, skip_all  # noqa: E402
 
 CONF = """
-host gate.example;
-run { log "@dir@/log/postern.log" }
+run { host gate.example; log "@dir@/log/postern.log" }
 dns { servers 127.0.0.1:@dns@; timeout 1s; deadline 2s }
 relay "out" {
 	listen 127.0.0.1:@out@; spool "@dir@/spool/out"; handoff queue;

@@ -25,17 +25,16 @@ from tap import Skip, Tap, skip_all  # noqa: E402
 
 DELAY = 1
 CONF = """
-host gate.example;
-run { runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; drain 2s }
+run { host gate.example; runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; drain 2s }
 dns { servers 127.0.0.1:53; timeout 1s; deadline 2s }
 state { path "@dir@/state" }
-greylist { delay 1s; window 1h; header on }
-access { map "@dir@/etc/access"; delay-checks %s; blocklist-recipients on;
+greylist { socket "unix:@dir@/run/greylist.sock"; delay 1s; window 1h }
+access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; delay-checks %s; blocklist-recipients on;
 	dnsbl "bl.example" { codes 127.0.0.2; text "%%a is listed by bl.example: %%t" } }
 policy "open" { recipient open@local.example; greylist.when never }
 relay "gate" {
 	listen 127.0.0.1:@gate@; spool "@dir@/spool/gate"; handoff session;
-	relay-domains local.example; smarthost "[127.0.0.1]:@sink@";
+	relay-domains local.example; smarthost "[127.0.0.1]:@sink@"; error-delay 0;
 	milter "access"   { socket "unix:@dir@/run/access.sock";   on-failure tempfail }
 	milter "greylist" { socket "unix:@dir@/run/greylist.sock"; on-failure tempfail }
 }
