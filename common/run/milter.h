@@ -40,12 +40,14 @@ struct milter_client {
 
 struct milter_ops {
 	const char *name; /* "postern-greylist": the filter's name, static */
-	/* A context per connection and one clearing per message (eom, abort, close, and
-	 * before a MAIL that follows an unfinished message). */
+	/* A context per connection and one clearing per message (eom, abort, close, refusal
+	 * of the whole message, and before a MAIL that follows an unfinished message). */
 	void *(*conn_new)(struct milter_session *s);
 	void (*conn_free)(void *conn);
 	void (*msg_clear)(void *conn);
-	/* Any may be NULL: the step is then left out of the negotiation. */
+	/* Any may be NULL: the step is then left out of the negotiation, or asked for
+	 * without a reply where the facts above come from it.  DISCARD is legal from MAIL
+	 * on, QUARANTINE at end of message; elsewhere they become a logged tempfail. */
 	struct verdict (*on_connect)(struct milter_session *s, void *conn);
 	struct verdict (*on_helo)(struct milter_session *s, void *conn);
 	/* path: as typed, with <>; args: n ESMTP parameters. */
@@ -64,16 +66,19 @@ struct milter_ops {
 
 const struct milter_client *milter_client(struct milter_session *s);
 /* Value of a macro ("i", "{rcpt_mailer}" or "rcpt_mailer"); NULL when not sent.  Values
- * of past stages are kept until the message ends. */
+ * of past stages are kept until the message ends (rcpt_*: until the next recipient; those
+ * of connect and helo until the connection ends).  Borrowed for the callback. */
 const char *milter_macro(struct milter_session *s, const char *name);
 /* A number for the log, unique in this process. */
 uint64_t milter_session_id(const struct milter_session *s);
 
-/* Wait inside a callback: counts as blocked, so that the pool grows.  true: settled. */
+/* Wait inside a callback: counts as blocked, so that the pool grows; at end of message the
+ * MTA hears of it every few seconds.  true: settled. */
 bool milter_wait(struct milter_session *s, struct future *f, int64_t deadline_ms);
 
 /* Edits; legal at any callback of a message, kept until end of message, dropped with the
- * message.  Values: folds are LF plus blank.  -1: not legal as a header (err). */
+ * message.  Values: folds are LF plus blank.  -1 (err): not legal as a header, more than
+ * 1000 edits or 1 MB, or the MTA did not allow such edits at negotiation. */
 int milter_add_header(
     struct milter_session *s, struct str name, struct str value, struct err *err);
 int milter_insert_header(struct milter_session *s, unsigned index, struct str name,
@@ -87,15 +92,20 @@ int milter_change_from(struct milter_session *s, struct str path, struct err *er
 /* The new body, read from fd (a spool, position 0) when edits are sent; fd is taken. */
 int milter_replace_body_fd(struct milter_session *s, int fd, struct err *err);
 
-/* Everything that libmilter needs to serve: called by daemon_main in the worker.
- * Returns smfi_main's end as an exit code. */
-int milter_serve(const struct milter_ops *ops, int listen_fd, struct err *err);
+/* Everything that libmilter needs to serve: called by the worker on a thread other than
+ * the main one, whose signals libmilter must not take (it waits for TERM, HUP and INT).
+ * listen_fd: listening, taken, becomes non-blocking.  ready(arg) is called once from
+ * another thread when clients are served.  Returns only when libmilter gives up: -1. */
+int milter_serve(const struct milter_ops *ops, int listen_fd, void (*ready)(void *arg),
+    void *arg, struct err *err);
 /* Put a private listener over the shared one, so that new clients reach another worker. */
 void milter_stop_accepting(void);
 /* Messages between MAIL and their end, and connections open, right now. */
 unsigned milter_active_messages(void);
 unsigned milter_active_connections(void);
-/* Make milter_serve return soon. */
-void milter_stop(void);
+/* From now on callbacks are answered with a tempfail and reach no engine any more; wait
+ * until none runs.  true: none does, engines may be taken down; the process then ends
+ * with _exit(), because libmilter joins no thread. */
+bool milter_stop(int64_t deadline_ms);
 
 #endif

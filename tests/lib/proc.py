@@ -87,7 +87,8 @@ def connect(addr, seconds=10.0, source=None):
 
 
 def listening(addr):
-	"""Looks at the kernel's tables, so the server does not see a connection."""
+	"""Looks at the kernel's tables, so the server does not see a connection.  They know a
+	UNIX socket by the name at bind(): ours get theirs by rename from path.new."""
 	if isinstance(addr, (str, Path)):
 		addr = address(addr)
 	if isinstance(addr, tuple):
@@ -101,17 +102,9 @@ def listening(addr):
 		return False
 	for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
 		f = line.split(None, 7)
-		if len(f) == 8 and f[7] == addr and f[3] == "00010000":
-			return True
+		if len(f) == 8 and f[7] in (addr, addr + ".new") and f[3] == "00010000":
+			return os.path.exists(addr)
 	return False
-
-
-def gone(pid):
-	"""The process has ended, whether or not its parent has looked yet."""
-	try:
-		return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-	except (FileNotFoundError, ProcessLookupError):
-		return True
 
 
 class Dir:
