@@ -148,7 +148,7 @@ local_len(struct str in, struct err *err)
 		i = quoted_end(in);
 		if (i == 0)
 			err_set(err, "address with an unbalanced quote");
-		else if (i == 2 && in.len > 2) {
+		else if (i == 2) {
 			err_set(err, "address with an empty local part");
 			i = 0;
 		}

@@ -212,6 +212,15 @@ header_dup(const struct header *h)
 	return copy;
 }
 
+void
+header_swap(struct header *a, struct header *b)
+{
+	struct header keep = *a;
+
+	*a = *b;
+	*b = keep;
+}
+
 size_t
 header_count(const struct header *h)
 {

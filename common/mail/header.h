@@ -27,6 +27,7 @@ struct header; /* opaque list */
 
 struct header *header_new(void);
 struct header *header_dup(const struct header *h);
+void header_swap(struct header *a, struct header *b); /* exchange what they hold */
 void header_free(struct header *h);
 
 /* Read a header section: fields up to the empty line, the first line that is not a

@@ -117,6 +117,8 @@ static const struct str bad[] = {
 	STR("\"a\"b@ok.example"),
 	STR("a\"b\"@ok.example"),
 	STR("\"\"@ok.example"),
+	STR("\"\""),
+	STR("<\"\">"),
 	STR("a@[192.0.2.1"),
 	STR("a@[192.0.2.256]"),
 	STR("a@[2001:db8::1]"),

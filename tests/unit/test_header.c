@@ -265,6 +265,13 @@ START_TEST(copy_is_its_own)
 	rendered(copy, STR("N: v\r\nA: 1\r\nB: 2\r\nx-dup: two\r\n"));
 	ck_assert_uint_eq(header_at(copy, 0)->offset, SIZE_MAX);
 	ck_assert_uint_eq(header_at(copy, 2)->offset, 18);
+
+	struct header *other = header_new();
+
+	header_swap(copy, other);
+	ck_assert_uint_eq(header_count(copy), 0);
+	rendered(other, STR("N: v\r\nA: 1\r\nB: 2\r\nx-dup: two\r\n"));
+	header_free(other);
 	header_free(copy);
 	header_free(NULL);
 }
