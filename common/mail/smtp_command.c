@@ -63,7 +63,8 @@ param_read(struct str text, struct smtp_param *out, struct err *err)
 	if (out->has_value && out->value.len == 0)
 		return err_set(err, "parameter with '=' but without a value");
 	for (size_t i = 0; i < out->value.len; i++)
-		if (out->value.p[i] < 33 || out->value.p[i] > 126)
+		if (out->value.p[i] < 33 || out->value.p[i] > 126 ||
+		    out->value.p[i] == '=')
 			return err_set(err, "bad octet in a parameter's value");
 	return 0;
 }

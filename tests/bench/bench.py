@@ -34,13 +34,12 @@ SIZE = int(os.environ.get("BENCH_SIZE", "4096"))
 QUIET_MESSAGES = max(200, MESSAGES // 4)
 
 CONF = """
-host bench.example;
-run { runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; log-level warn }
+run { host bench.example; runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; log-level warn }
 dns { servers 127.0.0.1:@dns@; timeout 1s; deadline 2s }
 state { path "@dir@/state" }
 # delay 0: every message writes its triple to the store and passes
-greylist { delay 0; header off; auto-whitelist 0 }
-access { map "@dir@/etc/access"; dnsbl "bl.example" { codes 127.0.0.2 } }
+greylist { socket "unix:@dir@/run/greylist.sock"; delay 0; header off; auto-whitelist 0 }
+access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; dnsbl "bl.example" { codes 127.0.0.2 } }
 """
 RELAY = """
 relay "%s" {

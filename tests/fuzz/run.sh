@@ -10,11 +10,13 @@ here=$(dirname "$0")
 corpus=$build/corpus/$target artifacts=$build/artifacts/$target
 log=$build/fuzz/$target.log
 mkdir -p "$corpus" "$artifacts"
+seeds=
+[ ! -d "$here/seeds/$target" ] || seeds=$here/seeds/$target
 dict=
 [ ! -f "$here/seeds/$target.dict" ] || dict=-dict=$here/seeds/$target.dict
 if ! "$build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
     -max_len=65536 -print_final_stats=1 -artifact_prefix="$artifacts/" $dict \
-    "$corpus" "$here/seeds/$target" >"$log" 2>&1; then
+    "$corpus" $seeds >"$log" 2>&1; then
 	tail -n 60 "$log" >&2
 	echo "fuzz: $target FAILED; input kept in $artifacts, whole log in $log" >&2
 	exit 1

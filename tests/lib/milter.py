@@ -13,6 +13,7 @@ link) -> None (answer 'c'), one reply, or a list of replies; DROP closes the lin
 HANG answers nothing.  A reply is the letter followed by its payload.
 """
 import os
+import re
 import socket
 import struct
 import threading
@@ -154,6 +155,26 @@ class Mta:
 
 	def __exit__(self, *exc):
 		self.close()
+
+
+def play_message(addr, message, sender="a@sender.example", rcpt="b@local.example", client="127.0.0.1"):
+	"""A whole message (CRLF lines) through a filter; returns the packets that answer its end."""
+	head, _, body = message.partition(b"\r\n\r\n")
+	with Mta(addr, 30) as m:
+		m.negotiate()
+		m.macros("C", j="mta.example")
+		m.connect("mx.sender.example", client)
+		m.helo("mx.sender.example")
+		m.mail(sender)
+		m.rcpt(rcpt)
+		m.data()
+		for field in re.split(rb"\r\n(?![ \t])", head):
+			name, value = field.replace(b"\r\n", b"\n").split(b":", 1)
+			m.header(name, value if m.protocol & 0x100000 or value[:1] != b" " else value[1:])
+		m.eoh()
+		for at in range(0, len(body), 65535):
+			m.body(body[at:at + 65535])
+		return m.eom()
 
 
 class Link:

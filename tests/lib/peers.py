@@ -16,7 +16,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from proc import ROOT, Proc, listening, wait_for
+from proc import ROOT, Proc, gone, listening, wait_for
 from tap import Skip
 
 PASSWD = """postfix:x:64025:64025::/var/spool/postfix:/usr/sbin/nologin
@@ -50,7 +50,11 @@ mkdir -p "$r$tmp"
 mount --bind "$tmp" "$r$tmp"
 mount --bind "$run" "$r/run/postern"
 ln -s "$own/log.sock" "$r/dev/log"
-exec chroot "$r" "$@"
+# Not exec: this shell stays the first process, which the kernel ends with its parent; a
+# server that changes its user loses that bond.
+status=0
+chroot "$r" "$@" || status=$?
+exit $status
 """
 
 
@@ -149,7 +153,10 @@ class Peer:
 
 	def stop(self):
 		if self.proc:
-			self.proc.stop(signal.SIGKILL)   # its namespace ends with it
+			first = self.proc.children()
+			self.proc.stop(signal.SIGKILL)
+			# its namespace ends with its first process, which ends after all others
+			wait_for("the namespace ends", lambda: all(gone(p) for p in first))
 			self.log_socket.close()
 
 	def __enter__(self):

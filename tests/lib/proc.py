@@ -107,6 +107,14 @@ def listening(addr):
 	return False
 
 
+def gone(pid):
+	"""The process has ended, whether or not its parent has looked yet."""
+	try:
+		return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+	except (FileNotFoundError, ProcessLookupError):
+		return True
+
+
 class Dir:
 	"""A temporary directory with a short name (a UNIX socket's path holds 107 octets)."""
 	def __init__(self, keep=False):

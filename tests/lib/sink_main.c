@@ -49,6 +49,7 @@ enum at {
 };
 
 struct conn {
+	struct conn *prev, *next; /* in the sink's list */
 	int fd;
 	enum at at;
 	bool want_out, quitting;
@@ -64,6 +65,7 @@ struct sink {
 	bool sync, verbose, stop;
 	uint64_t messages, octets;
 	char *scratch; /* READ_SIZE octets */
+	struct conn *conns;
 };
 
 static void
@@ -82,8 +84,14 @@ conn_reset(struct conn *c)
 }
 
 static void
-conn_close(struct conn *c)
+conn_close(struct sink *s, struct conn *c)
 {
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		s->conns = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
 	close(c->fd);
 	buf_clear(&c->in);
 	buf_clear(&c->out);
@@ -359,12 +367,12 @@ conn_ready(struct sink *s, struct conn *c, uint32_t events)
 
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
 		    (n > 0 && conn_eat(s, c, (struct str){ s->scratch, (size_t)n }) != 0)) {
-			conn_close(c);
+			conn_close(s, c);
 			return;
 		}
 	}
 	if (conn_flush(s, c) != 0)
-		conn_close(c);
+		conn_close(s, c);
 }
 
 static void
@@ -377,6 +385,10 @@ conn_accept(struct sink *s)
 		struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
 
 		c->fd = fd;
+		c->next = s->conns;
+		if (s->conns != NULL)
+			s->conns->prev = c;
+		s->conns = c;
 		buf_init(&c->in, LINE_MAX_OCTETS);
 		buf_init(&c->out, ENVELOPE_MAX);
 		buf_init(&c->envelope, ENVELOPE_MAX);
@@ -384,7 +396,7 @@ conn_accept(struct sink *s)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		reply(c, "220 sink.example ESMTP");
 		if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) != 0 || conn_flush(s, c) != 0)
-			conn_close(c);
+			conn_close(s, c);
 	}
 }
 
@@ -485,5 +497,8 @@ main(int argc, char **argv)
 	fflush(stdout);
 	sink_run(&s);
 	printf("messages %" PRIu64 " octets %" PRIu64 "\n", s.messages, s.octets);
+	while (s.conns != NULL)
+		conn_close(&s, s.conns);
+	free(s.scratch);
 	return 0;
 }

@@ -5,11 +5,11 @@ import importlib.util
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
+from proc import gone, wait_for  # noqa: E402
 from tap import Tap  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("run", HERE.parent / "run.py")
@@ -52,20 +52,8 @@ def main():
 		job = run.Job("t", [sys.executable, str(path)], 30)
 		_, _, how = run.run_program(job, Path(tmp))
 		pid = int((Path(tmp) / "out").read_text().split("\n")[0].split()[-1])
-		tap.ok(how == "" and gone(pid), "runner: what a test leaves behind is killed")
+		tap.ok(how == "" and wait_for("its end", lambda: gone(pid)), "runner: what a test leaves behind is killed")
 	tap.done()
-
-
-def gone(pid, seconds=5):
-	end = time.monotonic() + seconds
-	while time.monotonic() < end:
-		try:
-			if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX":
-				return True
-		except FileNotFoundError:
-			return True
-		time.sleep(0.01)
-	return False
 
 
 if __name__ == "__main__":

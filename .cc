@@ -1,1 +1,0 @@
-gcc -std=gnu17 -D_GNU_SOURCE -I. -fPIE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Werror -O2 -c -o /dev/null "$@"
