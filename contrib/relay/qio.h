@@ -34,6 +34,8 @@ struct qio {
 	/* Call each() for every name but "." and ".."; names that appear or go
 	 * meanwhile may be missed or told. */
 	int (*list)(void *ctx, int dir, qio_name *each, void *arg);
+	/* Does fsync() of a new file make its name in dir durable as well? */
+	bool (*sync_names)(void *ctx, int dir);
 	/* Octets and inodes that we may still use on the disk of dir. */
 	int (*space)(void *ctx, int dir, uint64_t *octets, uint64_t *inodes);
 };
