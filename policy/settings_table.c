@@ -38,24 +38,26 @@ socket_path_wrong(struct str s)
 	    : "a socket's path of at most 107 octets";
 }
 
-/* inet:PORT@ADDRESS, with the family that the keyword says */
+/* unix:/path, /path, inet:PORT or inet:PORT@ADDRESS, with the keyword's family */
 static const char *
 socket_wrong(struct str s)
 {
 	static const char expected[] =
 	    "unix:/path, inet:port@127.0.0.1 or inet6:port@[::1]";
 	struct str kind, port;
-	struct ip ip;
+	struct ip ip = { 0 };
 	uint64_t n;
 
-	if (str_starts(s, STR("unix:")))
+	if (str_starts(s, STR("unix:")) || str_starts(s, STR("/")))
 		return socket_path_wrong(s);
-	if (!str_cut(&s, ':', &kind) || !str_cut(&s, '@', &port) || !ip_parse(s, &ip) ||
-	    !str_to_uint(port, 1, 65535, &n))
+	if (!str_cut(&s, ':', &kind) || !str_cut(&s, '@', &port) ||
+	    (s.p != NULL && !ip_parse(s, &ip)) || !str_to_uint(port, 1, 65535, &n))
 		return expected;
 	if (str_is(kind, "inet"))
-		return ip.family == AF_INET ? NULL : expected;
-	return str_is(kind, "inet6") && ip.family == AF_INET6 ? NULL : expected;
+		return s.p == NULL || ip.family == AF_INET ? NULL : expected;
+	if (str_is(kind, "inet6"))
+		return s.p == NULL || ip.family == AF_INET6 ? NULL : expected;
+	return expected;
 }
 
 static const char *

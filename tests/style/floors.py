@@ -6,8 +6,8 @@
 
 An arrow runs downward only: base < mail, net < auth, run < db < policy < milters < contrib
 < tests (a file includes its own floor's rooms and those below).  Two engines may not lean
-on each other: milters/x includes no milters/y, contrib/x no contrib/y, only contrib/ctl
-sees the milters' engines.  Every rule is first shown to catch a planted violation.
+on each other: milters/x includes no milters/y, contrib/x no contrib/y; only contrib/ctl
+sees the milters' engines and the other programs' configuration.  Every rule is first shown to catch a planted violation.
 """
 import re
 import sys
@@ -29,7 +29,7 @@ ROOMS = {
 	"policy": ("common", "db"),
 	"milters": ("common", "db", "policy"),
 	"contrib": ("common", "db", "policy"),
-	"contrib/ctl": ("common", "db", "policy", "milters"),
+	"contrib/ctl": ("common", "db", "policy", "milters", "contrib"),
 	"tests": ("common", "db", "policy", "milters", "contrib"),
 }
 TOP = ("milters", "common", "policy", "db", "contrib", "tests")
