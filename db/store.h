@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The shared memory of the daemons, by meaning, not by key.  Every operation is atomic,
  * carries `now` (wall seconds) as an argument, and answers through a future with
- * `enum store_state` inside, so that callers wait with their own deadline.  Both engines
- * pass tests/unit/test_store.c.  It holds only what can be made again: no mail. */
+ * `enum store_state` inside, so that callers wait with their own deadline.  Both
+ * engines pass tests/unit/test_store.c.  It holds only what can be made again: no mail.
+ */
 #ifndef POSTERN_DB_STORE_H
 #define POSTERN_DB_STORE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -20,32 +23,42 @@ enum store_state {
 	STORE_FULL, /* no room: nothing was recorded */
 };
 
+#define STORE_NAME_MAX 2048 /* octets of a key, a client or a bucket's name */
+#define STORE_SIZE_MIN (8u << 20) /* embedded: bytes */
+
 struct store;
 
 struct store_conf {
 	const char *engine; /* "embedded" */
-	const char *path; /* embedded: directory */
-	uint64_t size_max; /* embedded: bytes */
-	int64_t sync_ms; /* embedded: how much of the last writing a power cut may cost */
-	int64_t snapshot_s; /* embedded: seconds between snapshots */
+	const char *path; /* embedded: directory, made when missing */
+	uint64_t
+	    size_max; /* embedded: bytes of the file; what expires first makes room */
+	int64_t sync_ms; /* embedded: how much of the last writing a power cut may cost;
+			    0: none, every answer waits for the disk */
+	int64_t snapshot_s; /* embedded: seconds between snapshots; 0: none */
 };
 
-/* Open after the worker's fork.  NULL: err says why. */
+/* Open after the worker's fork; several processes of a host may have the same path
+ * open, one process only once.  NULL: err says why. */
 struct store *store_open(const struct store_conf *conf, struct err *err);
+/* Answers what was asked, then closes; accepts NULL. */
 void store_close(struct store *s);
 
-/* One try of a triple: moves its state by db/greylist_state.h and reports what was known
- * *before* the try.  key: octets that identify the triple (client identity, sender,
- * recipient), client: the client identity alone (auto-whitelisting).
+/* One try of a triple: moves its state by db/greylist_state.h and reports what was
+ * known *before* the try.  key: octets that identify the triple (client identity,
+ * sender, recipient), client: the client identity alone (auto-whitelisting); the first
+ * 600 octets of each are kept readable.  network: where the client is; virus and trap
+ * events about it void what was confirmed before them; NULL: none are looked for.
  * Value: struct greylist_answer. */
 struct greylist_answer {
 	enum store_state state;
 	struct greylist_seen seen;
 };
-struct future *store_greylist_check(struct store *s, struct str client, struct str key,
-    const struct greylist_times *times, int64_t now);
+struct future *store_greylist_check(struct store *s, const struct ipnet *network,
+    struct str client, struct str key, const struct greylist_times *times, int64_t now);
 
-/* Events between the daemons.  kind decays after keep seconds. */
+/* Events between the daemons, by network (/24 or /64).  The weights of one kind add up
+ * until keep seconds passed without a further event. */
 enum event_kind {
 	EVENT_VIRUS,
 	EVENT_TRAP,
@@ -67,21 +80,21 @@ struct future *store_event_add(struct store *s, const struct ipnet *network,
 struct future *store_event_get(
     struct store *s, const struct ipnet *network, enum event_kind kind, int64_t now);
 
-/* Leaky bucket: add n to `name`; it leaks `rate` units per `per` seconds, and refuses when
- * over `burst` (then nothing is added).  Value: struct rate_answer. */
+/* Leaky bucket: add n to `name`; it leaks `rate` units per `per` seconds, and refuses
+ * when over `burst` (then nothing is added).  Value: struct rate_answer. */
 struct rate_answer {
 	enum store_state state;
 	bool allowed;
 	int64_t level; /* units in the bucket after the call, rounded up */
-	int64_t wait; /* seconds until n would fit; 0 when allowed */
+	int64_t wait; /* seconds until n would fit; 0 when allowed; -1: never */
 };
-struct future *store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst,
-    int64_t rate, int64_t per, int64_t now);
+struct future *store_rate_add(struct store *s, struct str name, int64_t n,
+    int64_t burst, int64_t rate, int64_t per, int64_t now);
 
 /* Entries and octets in use, for status. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;
-	char note[120]; /* "recovered from snapshot", ... */
+	char note[120]; /* how it was opened: "recovered from snapshot", ... */
 };
 int store_stats(struct store *s, struct store_stats *out, struct err *err);
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The front of the store: turns meanings into requests with bounded keys and hands them
+ * to the engine.  It knows nothing of how an engine keeps things. */
+#include "db/store.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/xalloc.h"
+#include "db/store_embedded.h"
+#include "db/store_private.h"
+
+#define STATS_WAIT_MS 2000
+
+struct store {
+	const struct store_engine *engine;
+	void *state;
+};
+
+static const struct store_engine *const engines[] = { &store_embedded };
+
+static const char *const event_names[EVENT_KINDS] = {
+	[EVENT_VIRUS] = "virus",
+	[EVENT_TRAP] = "trap",
+	[EVENT_SPAM] = "spam",
+	[EVENT_FLOOD] = "flood",
+	[EVENT_HARVEST] = "harvest",
+};
+
+const char *
+event_kind_name(enum event_kind kind)
+{
+	assert(kind >= 0 && kind < EVENT_KINDS);
+	return event_names[kind];
+}
+
+static struct store *
+store_of(const struct store_engine *engine, void *state)
+{
+	if (state == NULL)
+		return NULL;
+	struct store *s = xcalloc(1, sizeof(*s));
+	s->engine = engine;
+	s->state = state;
+	return s;
+}
+
+struct store *
+store_open(const struct store_conf *conf, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		if (strcmp(engines[i]->name, conf->engine) == 0)
+			return store_of(engines[i], engines[i]->open(conf, err));
+	err_set(err, "no store engine \"%s\", expected \"embedded\"", conf->engine);
+	return NULL;
+}
+
+struct store *
+store_open_booted(const struct store_conf *conf, const char *boot_id, struct err *err)
+{
+	return store_of(&store_embedded, store_embedded_open(conf, boot_id, err));
+}
+
+void
+store_close(struct store *s)
+{
+	if (s == NULL)
+		return;
+	s->engine->close(s->state);
+	free(s);
+}
+
+void
+store_request_done(struct store_request *r, enum store_state state)
+{
+	switch (r->op) {
+	case STORE_GREYLIST:
+		if (state != STORE_OK)
+			r->answer.greylist = (struct greylist_answer){ .state = state };
+		break;
+	case STORE_EVENT:
+		if (state != STORE_OK)
+			r->answer.event = (struct event_answer){ .state = state };
+		break;
+	case STORE_RATE:
+		if (state != STORE_OK)
+			r->answer.bucket = (struct rate_answer){ .state = state };
+		break;
+	case STORE_STATS:
+		break;
+	}
+	void *value = state != STORE_OK && r->op == STORE_STATS
+	    ? NULL
+	    : memcpy(xmalloc(sizeof(r->answer)), &r->answer, sizeof(r->answer));
+	future_set(r->future, value);
+	future_unref(r->future);
+	free(r->text);
+	free(r);
+}
+
+/* A request with room for `room` octets of text. */
+static struct store_request *
+request_new(enum store_op op, int64_t now, size_t room)
+{
+	struct store_request *r = xcalloc(1, sizeof(*r));
+
+	r->op = op;
+	r->now = now;
+	r->future = future_new(free);
+	r->text = xmalloc(room + 1);
+	return r;
+}
+
+/* Append to the request's text; returns the place of the copy. */
+static struct str
+request_text(struct store_request *r, size_t *used, struct str s)
+{
+	char *to = r->text + *used;
+
+	if (s.len > 0)
+		memcpy(to, s.p, s.len);
+	*used += s.len;
+	return (struct str){ to, s.len };
+}
+
+/* The caller's future, a reference of its own: the request may be done before we
+ * return. */
+static struct future *
+submit(struct store *s, struct store_request *r)
+{
+	struct future *f = future_ref(r->future);
+
+	r->asked_ms = clock_mono_ms();
+	s->engine->submit(s->state, r);
+	return f;
+}
+
+/* A name that is too long is a mistake of the caller, who bounds what strangers send.
+ */
+static struct future *
+refuse(struct store_request *r)
+{
+	struct future *f = future_ref(r->future);
+
+	store_request_done(r, STORE_DOWN);
+	return f;
+}
+
+#define EVENT_KEY_MAX (IP_TEXT_MAX + 4 + 16)
+
+static size_t
+event_key(const struct ipnet *network, enum event_kind kind, char out[EVENT_KEY_MAX])
+{
+	char net[IP_TEXT_MAX + 4];
+	struct buf b;
+
+	buf_init(&b, EVENT_KEY_MAX);
+	buf_addf(&b, "%s|%s", event_kind_name(kind), ipnet_format(network, net));
+	memcpy(out, b.p, b.len);
+	size_t len = b.len;
+	buf_clear(&b);
+	return len;
+}
+
+struct future *
+store_greylist_check(struct store *s, const struct ipnet *network, struct str client,
+    struct str key, const struct greylist_times *times, int64_t now)
+{
+	static const enum event_kind voiding[2] = { EVENT_VIRUS, EVENT_TRAP };
+	bool fits = key.len <= STORE_NAME_MAX && client.len <= STORE_NAME_MAX;
+	struct store_request *r = request_new(
+	    STORE_GREYLIST, now, fits ? key.len + client.len + 2 * EVENT_KEY_MAX : 0);
+	size_t used = 0;
+
+	if (!fits)
+		return refuse(r);
+	r->times = *times;
+	r->key = request_text(r, &used, key);
+	r->client = request_text(r, &used, client);
+	for (size_t i = 0; network != NULL && i < 2; i++) {
+		char event[EVENT_KEY_MAX];
+		size_t len = event_key(network, voiding[i], event);
+
+		r->void_by[i] = request_text(r, &used, (struct str){ event, len });
+	}
+	return submit(s, r);
+}
+
+static struct future *
+event_ask(struct store *s, const struct ipnet *network, enum event_kind kind,
+    int64_t weight, int64_t keep, int64_t now)
+{
+	struct store_request *r = request_new(STORE_EVENT, now, EVENT_KEY_MAX);
+	char key[EVENT_KEY_MAX];
+	size_t used = 0, len = event_key(network, kind, key);
+
+	r->key = request_text(r, &used, (struct str){ key, len });
+	r->weight = weight;
+	r->keep = keep;
+	return submit(s, r);
+}
+
+struct future *
+store_event_add(struct store *s, const struct ipnet *network, enum event_kind kind,
+    int64_t weight, int64_t keep, int64_t now)
+{
+	return event_ask(s, network, kind, weight < 0 ? 0 : weight, keep, now);
+}
+
+struct future *
+store_event_get(
+    struct store *s, const struct ipnet *network, enum event_kind kind, int64_t now)
+{
+	return event_ask(s, network, kind, 0, 0, now);
+}
+
+struct future *
+store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst, int64_t rate,
+    int64_t per, int64_t now)
+{
+	bool fits = name.len <= STORE_NAME_MAX;
+	struct store_request *r = request_new(STORE_RATE, now, fits ? name.len : 0);
+	size_t used = 0;
+
+	if (!fits)
+		return refuse(r);
+	r->key = request_text(r, &used, name);
+	r->rate = (struct rate_args){ n, burst, rate, per };
+	return submit(s, r);
+}
+
+int
+store_stats(struct store *s, struct store_stats *out, struct err *err)
+{
+	struct future *f = submit(s, request_new(STORE_STATS, 0, 0));
+	int rc = -1;
+
+	if (!future_wait(f, clock_mono_ms() + STATS_WAIT_MS))
+		err_set(err, "store did not answer within %d ms", STATS_WAIT_MS);
+	else if (future_value(f) == NULL)
+		err_set(err, "store is down");
+	else {
+		const struct store_stats *got = future_value(f);
+
+		*out = *got;
+		rc = 0;
+	}
+	future_unref(f);
+	return rc;
+}

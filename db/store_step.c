@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Sums that decay and buckets that leak.  A clock that stepped back counts as one that
+ * stands still; sums saturate. */
+#include "db/store_step.h"
+
+#define NANO INT64_C(1000000000)
+
+static int64_t
+later(int64_t from, int64_t seconds)
+{
+	int64_t sum;
+
+	return __builtin_add_overflow(from, seconds, &sum) ? INT64_MAX : sum;
+}
+
+static int64_t
+clamp(int64_t v, int64_t max)
+{
+	return v < 0 ? 0 : v > max ? max : v;
+}
+
+struct event_answer
+event_step(
+    struct event_sum *sum, int64_t weight, int64_t keep, int64_t now, int64_t *expires)
+{
+	*expires = 0;
+	if (sum->last > now)
+		sum->last = now;
+	if (now > later(sum->last, sum->keep))
+		*sum = (struct event_sum){ 0 };
+	if (weight > 0) {
+		sum->weight = later(sum->weight, weight);
+		sum->last = now;
+		sum->keep = clamp(keep, INT64_MAX);
+		*expires = later(now, sum->keep);
+	}
+	return (struct event_answer){ STORE_OK, sum->weight, sum->last };
+}
+
+/* Seconds in which at least `level` leaks; rate > 0. */
+static int64_t
+leak_time(int64_t level, const struct rate_args *args)
+{
+	__int128 whole = (__int128)level * args->per;
+	__int128 leak = (__int128)args->rate * NANO;
+	__int128 seconds = (whole + leak - 1) / leak;
+
+	return seconds > INT64_MAX ? INT64_MAX : (int64_t)seconds;
+}
+
+static void
+leak(struct rate_level *level, const struct rate_args *args, int64_t now)
+{
+	__int128 elapsed = (__int128)now - level->stamp;
+
+	level->stamp = now;
+	if (elapsed <= 0 || args->rate == 0)
+		return;
+	if (elapsed >= leak_time(level->level, args)) {
+		level->level = 0;
+		return;
+	}
+	/* Less than leak_time: the product stays below level * per + one second's leak.
+	 */
+	level->level -= (int64_t)(elapsed * args->rate * NANO / args->per);
+}
+
+struct rate_answer
+rate_step(struct rate_level *level, const struct rate_args *asked, int64_t now,
+    int64_t *expires)
+{
+	struct rate_args args = { .n = clamp(asked->n, RATE_UNITS_MAX),
+		.burst = clamp(asked->burst, RATE_UNITS_MAX),
+		.rate = clamp(asked->rate, RATE_UNITS_MAX),
+		.per = asked->per < 1 ? 1 : asked->per };
+	struct rate_answer a = { .state = STORE_OK };
+	int64_t add = args.n * NANO, burst = args.burst * NANO;
+
+	*expires = 0;
+	level->level = clamp(level->level, RATE_UNITS_MAX * NANO);
+	leak(level, &args, now);
+	a.allowed = level->level + add <= burst;
+	if (a.allowed)
+		level->level += add;
+	else if (add > burst || args.rate == 0)
+		a.wait = -1;
+	else
+		a.wait = leak_time(level->level + add - burst, &args);
+	a.level = (level->level + NANO - 1) / NANO;
+	if (a.allowed && add > 0)
+		*expires = args.rate == 0 ? INT64_MAX
+					  : later(now, leak_time(level->level, &args));
+	return a;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One step of what the store counts, pure: for greylist triples see greylist_state.h;
+ * here events and rates.  Every engine changes its records by these, or repeats them
+ * and is held to them by the conformance test. */
+#ifndef POSTERN_DB_STORE_STEP_H
+#define POSTERN_DB_STORE_STEP_H
+
+#include "db/store.h"
+#include "db/store_record.h"
+
+/* Add weight (>= 0) to *sum, which is all zero when nothing is known.  *expires_* as in
+ * greylist_try().  A step with weight 0 only reads: *expires_* is 0. */
+struct event_answer event_step(
+    struct event_sum *sum, int64_t weight, int64_t keep, int64_t now, int64_t *expires);
+
+/* Leak, then add n when it fits.  Units are limited to RATE_UNITS_MAX, so that sums in
+ * 10^-9 units fit; a larger burst counts as that much. */
+#define RATE_UNITS_MAX INT64_C(4000000000)
+struct rate_args {
+	int64_t n, burst, rate, per;
+};
+struct rate_answer rate_step(struct rate_level *level, const struct rate_args *args,
+    int64_t now, int64_t *expires);
+
+#endif
