@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Values of the access map.  Splits a value into sendmail's address tokens, joins them as
+ * it does, and reads keywords, `ERROR:D.S.N:text`, and reply codes from the result.  Which
+ * check heeds which word is access_map.c's business. */
+#include "milters/access/access_value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+
+#define TOKENS_MAX 200 /* a value of single characters; more are dropped */
+
+struct tokens {
+	struct str list[TOKENS_MAX];
+	size_t n;
+};
+
+static const struct {
+	const char *name;
+	enum access_word word;
+} words[] = {
+	{ "OK", ACCESS_WORD_OK },
+	{ "RELAY", ACCESS_WORD_RELAY },
+	{ "REJECT", ACCESS_WORD_REJECT },
+	{ "DISCARD", ACCESS_WORD_DISCARD },
+	{ "SKIP", ACCESS_WORD_SKIP },
+	{ "FRIEND", ACCESS_WORD_FRIEND },
+	{ "HATER", ACCESS_WORD_HATER },
+	{ "SPAMFRIEND", ACCESS_WORD_SPAMFRIEND },
+	{ "SPAMHATER", ACCESS_WORD_SPAMHATER },
+};
+
+static bool
+is_operator(char c)
+{
+	return c != '\0' && strchr(".:%@!^/[]+()<>,;", c) != NULL;
+}
+
+static bool
+is_atom(struct str token)
+{
+	return token.len > 0 && !is_operator(token.p[0]) && token.p[0] != '"';
+}
+
+/* "%0" is the key, other digits the arguments of the lookup (none), "%%" a percent sign.
+ * Octets above 0x7f lose their top bit, as in sendmail; control octets become blanks. */
+static void
+expand(struct str value, struct str key, struct buf *out)
+{
+	for (size_t i = 0; i < value.len; i++) {
+		char c = (char)(value.p[i] & 0x7f);
+
+		if (c == '%' && i + 1 < value.len && value.p[i + 1] == '%') {
+			buf_add_char(out, '%');
+			i++;
+		} else if (c == '%' && i + 1 < value.len && ascii_digit(value.p[i + 1])) {
+			if (value.p[++i] == '0')
+				buf_add_str(out, str_sub(key, 0, out->max - out->len));
+		} else {
+			buf_add_char(out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
+		}
+	}
+}
+
+/* Behind a comment that begins at i; nested ones count. */
+static size_t
+skip_comment(struct str s, size_t i)
+{
+	int depth = 0;
+
+	for (; i < s.len; i++) {
+		if (s.p[i] == '(')
+			depth++;
+		else if (s.p[i] == ')' && --depth == 0)
+			return i + 1;
+	}
+	return s.len;
+}
+
+/* Tokens borrow from s.  '<' and '>' end the value. */
+static void
+split(struct str s, struct tokens *out)
+{
+	size_t i = 0;
+
+	out->n = 0;
+	while (i < s.len && out->n < TOKENS_MAX && s.p[i] != '<' && s.p[i] != '>') {
+		size_t from = i;
+
+		if (ascii_blank(s.p[i])) {
+			i++;
+			continue;
+		}
+		if (s.p[i] == '(') {
+			i = skip_comment(s, i);
+			continue;
+		}
+		if (s.p[i] == '"') {
+			for (i++; i < s.len && s.p[i] != '"'; i++)
+				if (s.p[i] == '\\')
+					i++;
+			i = i < s.len ? i + 1 : s.len;
+		} else if (is_operator(s.p[i])) {
+			i++;
+		} else {
+			while (i < s.len && !ascii_blank(s.p[i]) && !is_operator(s.p[i]) &&
+			    s.p[i] != '"')
+				i++;
+		}
+		out->list[out->n++] = str_sub(s, from, i);
+	}
+}
+
+/* Tokens from..n as one text: a blank only between two atoms. */
+static void
+join(const struct tokens *t, size_t from, bool keep_quotes, char out[ACCESS_VALUE_MAX + 1])
+{
+	struct buf text;
+
+	buf_init(&text, ACCESS_VALUE_MAX);
+	for (size_t i = from; i < t->n; i++) {
+		struct str token = t->list[i];
+
+		if (i > from && is_atom(token) && is_atom(t->list[i - 1]))
+			buf_add_char(&text, ' ');
+		if (!keep_quotes && token.p[0] == '"') {
+			for (size_t k = 1; k < token.len; k++)
+				if (token.p[k] != '"')
+					buf_add_char(&text, token.p[k]);
+		} else {
+			buf_add_str(&text, token);
+		}
+	}
+	snprintf(out, ACCESS_VALUE_MAX + 1, "%s", text.len > 0 ? buf_cstr(&text) : "");
+	buf_clear(&text);
+}
+
+static bool
+token_is(const struct tokens *t, size_t i, const char *text)
+{
+	return i < t->n && str_is_nocase(t->list[i], text);
+}
+
+/* D.S.N of RFC 3463 at the start of s; returns its length, 0: none. */
+static size_t
+enhanced_len(const char *s)
+{
+	size_t at = 1;
+
+	if (*s != '2' && *s != '4' && *s != '5')
+		return 0;
+	for (int part = 0; part < 2; part++) {
+		size_t digits = 0;
+
+		if (s[at] != '.')
+			return 0;
+		at++;
+		while (ascii_digit(s[at]) && digits < 4) {
+			at++;
+			digits++;
+		}
+		if (digits == 0 || digits > 3)
+			return 0;
+	}
+	return at;
+}
+
+/* "ccc words" or "ccc D.S.N words"; given: D.S.N that stood in front, or "". */
+static void
+read_codes(struct access_value *v, const char *text, const char *given)
+{
+	size_t len;
+
+	v->code = 553;
+	snprintf(v->enhanced, sizeof(v->enhanced), "5.3.0");
+	snprintf(v->reply, sizeof(v->reply), "%s", text);
+	if (!ascii_digit(text[0]) || !ascii_digit(text[1]) || !ascii_digit(text[2]) ||
+	    text[3] != ' ')
+		return;
+	v->code = (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
+	text += 4;
+	len = enhanced_len(text);
+	size_t given_len = strlen(given);
+	if (given_len > 0 && enhanced_len(given) == given_len) {
+		snprintf(v->enhanced, sizeof(v->enhanced), "%s", given);
+	} else if (len > 0 && (text[len] == ' ' || text[len] == '\0')) {
+		snprintf(v->enhanced, sizeof(v->enhanced), "%.*s", (int)len, text);
+		text += len;
+		while (*text == ' ')
+			text++;
+	} else {
+		snprintf(v->enhanced, sizeof(v->enhanced), "%d.0.0", v->code / 100);
+	}
+	snprintf(v->reply, sizeof(v->reply), "%s", text);
+}
+
+static void
+read_text(struct access_value *v, const struct tokens *t)
+{
+	char given[32] = "", text[ACCESS_VALUE_MAX + 1];
+	size_t from = 0;
+
+	if (token_is(t, 0, "ERROR") && token_is(t, 1, ":") && t->n > 2) {
+		from = 2;
+		/* D . S . N : and something behind it */
+		if (t->n > 8 && token_is(t, 3, ".") && token_is(t, 5, ".") &&
+		    token_is(t, 7, ":")) {
+			from = 8;
+			snprintf(given, sizeof(given), "%.*s.%.*s.%.*s", STR_ARG(t->list[2]),
+			    STR_ARG(t->list[4]), STR_ARG(t->list[6]));
+		}
+	}
+	join(t, from, false, text);
+	read_codes(v, text, given);
+}
+
+void
+access_value_read(struct str value, struct str key, struct access_value *out)
+{
+	struct tokens t;
+	struct buf text;
+
+	memset(out, 0, sizeof(*out));
+	buf_init(&text, ACCESS_VALUE_MAX);
+	expand(value, key, &text);
+	split(buf_str(&text), &t);
+	join(&t, 0, false, out->text);
+	read_text(out, &t);
+	if (t.n == 1)
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (str_is_nocase(t.list[0], words[i].name))
+				out->word = words[i].word;
+	if (token_is(&t, 0, "QUARANTINE") && token_is(&t, 1, ":") && t.n > 2) {
+		out->word = ACCESS_WORD_QUARANTINE;
+		join(&t, 2, true, out->text);
+	}
+	buf_clear(&text);
+}
+
+static struct verdict
+refusal(int code, const char *enhanced, const char *why, const char *reply)
+{
+	/* A checked map has no other codes; whatever else comes must still refuse. */
+	if (code < 400 || code > 599)
+		return verdict_refuse(553, "5.3.0", why, "%s", reply);
+	return verdict_refuse(code, enhanced, why, "%s", reply);
+}
+
+struct verdict
+access_value_refusal(const struct access_value *v, const char *why)
+{
+	return refusal(v->code, v->enhanced, why, v->reply);
+}
+
+struct verdict
+access_text_refusal(const char *text, const char *why)
+{
+	struct access_value v = { .code = 0 };
+
+	read_codes(&v, text, "");
+	return access_value_refusal(&v, why);
+}
+
+int
+access_value_check(struct str value, struct err *err)
+{
+	struct access_value v;
+
+	access_value_read(value, STR(""), &v);
+	if (v.word == ACCESS_WORD_TEXT && v.text[0] == '\0')
+		return err_set(err, "value without words");
+	if (v.word == ACCESS_WORD_TEXT && str_is_nocase(str_of(v.text), "QUARANTINE:"))
+		return err_set(err, "QUARANTINE: without a reason");
+	if (v.word == ACCESS_WORD_TEXT && (v.code < 400 || v.code > 599))
+		return err_set(err, "reply code %d, expected 4yz or 5yz", v.code);
+	return 0;
+}
+
+bool
+access_key_is_foreign(struct str key)
+{
+	static const char *const tags[] = { "TLS_Srv:", "TLS_Clt:", "TLS_Rcpt:", "Try_TLS:",
+		"TLS_Srv_Features:", "TLS_Clt_Features:", "Srv_Features:", "Clt_Features:",
+		"AuthInfo:", "CERTISSUER:", "CERTSUBJECT:", "SRV_Features:" };
+
+	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
+		if (str_starts_nocase(key, str_of(tags[i])))
+			return true;
+	return false;
+}
