@@ -364,7 +364,7 @@ access_check_delayed(const struct access *a, const struct access_addr *rcpt)
 {
 	struct access_result r = access_check_rcpt(a, rcpt);
 
-	if (r.kind != ACCESS_NONE || spares_recipient(a, rcpt))
+	if (r.kind != ACCESS_NONE || a->client.authenticated || spares_recipient(a, rcpt))
 		return r;
 	r = access_check_mail(a, true);
 	if (r.kind != ACCESS_NONE) /* OK too: the sender is known, the client does not count */
@@ -376,4 +376,17 @@ access_check_delayed(const struct access *a, const struct access_addr *rcpt)
 			return helo;
 	}
 	return r;
+}
+
+bool
+access_needs_dnsbl(const struct access *a, const struct access_addr *rcpt)
+{
+	static const char trial[] = "trial";
+	const struct access_dnsbl listed = { .kind = ACCESS_REFUSED,
+		.verdict = { .why = trial } };
+	struct access copy = *a;
+
+	/* As if the client were listed: would it matter? */
+	copy.dnsbl = &listed;
+	return access_check_delayed(&copy, rcpt).verdict.why == trial;
 }

@@ -71,6 +71,7 @@ struct access_client {
 	const char *ptr; /* {client_ptr}: what DNS says, confirmed or not */
 	enum access_resolve resolve;
 	const char *helo;
+	bool authenticated; /* delay_checks judges only the recipient then */
 };
 
 /* What DNS says of the sender's domain. */
@@ -117,6 +118,8 @@ struct access {
 
 /* Do the lists have a say?  false when a Connect: entry settles it. */
 bool access_want_dnsbl(const struct access *a);
+/* Does the answer for this recipient (delay_checks) depend on the lists? */
+bool access_needs_dnsbl(const struct access *a, const struct access_addr *rcpt);
 /* Must DNS be asked about the sender's domain? */
 bool access_want_sender_domain(const struct access *a);
 
