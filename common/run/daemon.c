@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The command line of every milter daemon, and the steps that come before the supervisor:
- * the configuration is read before anything is touched, the socket is bound before root's
- * rights are let go, and all of it before the process leaves the foreground. */
+/* The command line of every milter daemon, and the steps that come before the
+ * supervisor: the configuration is read before anything is touched, the socket is bound
+ * before root's rights are let go, and all of it before the process leaves the
+ * foreground. */
 #include "common/run/daemon.h"
 
 #include <errno.h>
@@ -59,8 +60,9 @@ parse_worker(const char *text, struct options *o)
 static bool
 parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = { { "worker", required_argument, NULL, 'W' },
-		{ 0 } };
+	static const struct option longs[] = {
+		{ "worker", required_argument, NULL, 'W' }, { 0 }
+	};
 	int c;
 
 	*o = (struct options){ .worker_link = -1, .worker_listen = -1 };
@@ -109,11 +111,12 @@ fail(const struct daemon_ops *ops, int status, const struct err *err)
 	return status;
 }
 
-/* An empty text is as good as none; the metrics' path may say that it is a UNIX socket. */
+/* An empty text is as good as none; the metrics' path may name its kind. */
 static void
 tidy(struct daemon_conf *conf)
 {
-	char **texts[] = { &conf->socket_group, &conf->user, &conf->group, &conf->metrics };
+	char **texts[] = { &conf->socket_group, &conf->user, &conf->group,
+		&conf->metrics };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (*texts[i] != NULL && *texts[i][0] == '\0') {
@@ -184,6 +187,8 @@ go_background(void)
 	if (pid == 0) {
 		close(ready[0]);
 		setsid();
+		if (chdir("/") < 0) /* keeps a file system busy at worst */
+			fprintf(stderr, "/: %s\n", strerror(errno));
 		return ready[1];
 	}
 	close(ready[1]);
@@ -208,9 +213,12 @@ silence(int from, int to)
 }
 
 static int
-supervise(const struct daemon_ops *ops, const struct options *o, struct daemon_conf *conf)
+supervise(
+    const struct daemon_ops *ops, const struct options *o, struct daemon_conf *conf)
 {
-	struct supervisor_conf sup = { .conf_path = o->conf_path,
+	struct supervisor_conf sup = { .name = ops->name,
+		.log_target = conf->log_target,
+		.log_level = conf->log_level,
 		.drain = conf->drain,
 		.background_fd = -1 };
 	struct listener l = { .fd = -1, .lock_fd = -1 };
@@ -222,15 +230,21 @@ supervise(const struct daemon_ops *ops, const struct options *o, struct daemon_c
 		return fail(ops, EX_OSERR, (err_errno(&err, "/proc/self/exe"), &err));
 	program[len] = '\0';
 	sup.program = program;
+	/* A worker of a later day starts from the directory that we have left. */
+	if (o->conf_path != NULL && (sup.conf_path = realpath(o->conf_path, NULL)) == NULL)
+		return fail(ops, EX_CONFIG, (err_errno(&err, "%s", o->conf_path), &err));
 	umask(007);
 	privs_raise_files();
-	if (listen_open(&l, conf->socket, conf->socket_mode, conf->socket_group, &err) < 0)
-		return fail(ops, EX_UNAVAILABLE, &err);
-	int status = EX_OSERR;
+	int status = EX_UNAVAILABLE;
+	if (listen_open(
+		&l, conf->socket, conf->socket_mode, conf->socket_group, &err) < 0)
+		goto out;
+	status = EX_OSERR;
 	if (privs_drop(conf->user, conf->group, &err) < 0)
 		goto out;
 	status = EX_CONFIG;
-	if (log_open(ops->name, conf->log_target, (enum log_level)conf->log_level, &err) < 0)
+	if (log_open(
+		ops->name, conf->log_target, (enum log_level)conf->log_level, &err) < 0)
 		goto out;
 	if (!o->foreground && !ready_supervised()) {
 		sup.background_fd = go_background();
@@ -242,11 +256,12 @@ supervise(const struct daemon_ops *ops, const struct options *o, struct daemon_c
 		silence(0, strcmp(conf->log_target, "stderr") == 0 ? 1 : 2);
 	}
 	status = supervisor_run(&sup, &l);
-	listen_close(&l);
-	return status;
 out:
+	if (err.text[0] != '\0')
+		fail(ops, status, &err);
 	listen_close(&l);
-	return fail(ops, status, &err);
+	free(sup.conf_path);
+	return status;
 }
 
 int

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A UNIX socket is bound beside its name, gets mode and group, listens, and only then is
- * renamed into place: no MTA ever meets one that it may not open.  A lock file beside it
- * tells a second start, since rename() would quietly take the mail of the first. */
+/* A UNIX socket is bound beside its name, gets mode and group, listens, and only then
+ * is renamed into place: no MTA ever meets one that it may not open.  A lock file
+ * beside it tells a second start, since rename() would quietly take the mail of the
+ * first. */
 #include "common/run/listen.h"
 
 #include <errno.h>
@@ -46,7 +47,8 @@ parse_inet(struct str rest, struct spec *out, struct err *err)
 
 	str_cut(&rest, '@', &port);
 	if (!str_to_uint(port, 1, 65535, &number))
-		return err_set(err, "port \"%.*s\", expected 1 to 65535", STR_ARG(port));
+		return err_set(
+		    err, "port \"%.*s\", expected 1 to 65535", STR_ARG(port));
 	out->port = (uint16_t)number;
 	if (rest.len == 0)
 		rest = v6 ? STR("::") : STR("0.0.0.0");
@@ -82,8 +84,8 @@ parse_spec(const char *text, struct spec *out, struct err *err)
 		    "inet6:port@[address]",
 		    text);
 	if (strlen(out->path) + strlen(".new") >= sizeof(sun.sun_path))
-		return err_set(err, "socket path %s is longer than %zu octets", out->path,
-		    sizeof(sun.sun_path) - 1 - strlen(".new"));
+		return err_set(err, "socket path %s is longer than %zu octets",
+		    out->path, sizeof(sun.sun_path) - 1 - strlen(".new"));
 	return 0;
 }
 
@@ -212,8 +214,7 @@ open_inet(struct listener *l, const struct spec *spec, struct err *err)
 		return err_errno(err, "socket");
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	/* Small packets that wait for each other's answer; accept() inherits it. */
-	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on,
-	    sizeof(on));
+	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	while (bind(l->fd, (struct sockaddr *)&sa, len) < 0 ||
 	    listen(l->fd, LISTEN_BACKLOG) < 0) {
 		if (errno != EADDRINUSE || clock_mono_ms() >= deadline)
@@ -234,12 +235,15 @@ take_activated(struct listener *l, struct err *err)
 
 	if (pid == NULL || n == NULL)
 		return 0;
-	if (!str_to_uint(str_of(pid), 1, INT32_MAX, &number) || (pid_t)number != getpid())
+	if (!str_to_uint(str_of(pid), 1, INT32_MAX, &number) ||
+	    (pid_t)number != getpid())
 		return 0;
 	if (!str_to_uint(str_of(n), 1, 1, &number))
 		return err_set(err, "LISTEN_FDS=%s, expected one socket", n);
-	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0 || on == 0)
-		return err_set(err, "the socket from the service manager does not listen");
+	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0 ||
+	    on == 0)
+		return err_set(
+		    err, "the socket from the service manager does not listen");
 	fcntl(LISTEN_FDS_START, F_SETFD, FD_CLOEXEC);
 	l->fd = LISTEN_FDS_START;
 	unsetenv("LISTEN_PID");
@@ -261,7 +265,7 @@ listen_open(struct listener *l, const char *spec_text, unsigned mode, const char
 	if (parse_spec(spec_text, &spec, err) < 0)
 		return -1;
 	r = spec.family == SPEC_UNIX ? open_unix(l, spec.path, mode, group, err)
-	                             : open_inet(l, &spec, err);
+				     : open_inet(l, &spec, err);
 	if (r < 0)
 		listen_close(l);
 	return r;

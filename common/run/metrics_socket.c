@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* No HTTP server: one read, one answer, close.  A client that says nothing for a moment is
- * a person with a socket tool and gets the plain text. */
+/* No HTTP server: one read, one answer, close.  A client that says nothing for a moment
+ * is a person with a socket tool and gets the plain text. */
 #include "common/run/metrics_socket.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libmilter's callbacks.  Decides what is negotiated, when a message begins and ends, which
- * verdict is legal at which step, and that no edit leaves before everything that can fail
- * is behind.  What a verdict says is the engines' business.  Only steps that are used are
- * asked for; DATA never: a refusal there ends the transaction in neither MTA. */
+/* libmilter's callbacks.  Decides what is negotiated, when a message begins and ends,
+ * which verdict is legal at which step, and that no edit leaves before everything that
+ * can fail is behind.  What a verdict says is the engines' business.  Only steps that
+ * are used are asked for; DATA never: a refusal there ends the transaction in neither
+ * MTA. */
 #include "common/run/milter.h"
 
 #include <assert.h>
@@ -25,12 +26,15 @@
 #include "common/run/milter_private.h"
 #include "common/run/milter_reply.h"
 
-#define LINK_TIMEOUT 600 /* seconds of silence on a connection, and of a packet's rest */
+#define LINK_TIMEOUT                                                                   \
+	600 /* seconds of silence on a connection, and of a packet's rest */
 #define THREAD_STACK (1u << 20)
-#define PROGRESS_MS 4000 /* sendmail's limit between packets at end of message is 10 s */
+#define PROGRESS_MS                                                                    \
+	4000 /* sendmail's limit between packets at end of message is 10 s */
 #define ESMTP_ARGS_MAX 64
 
-/* One filter per process, as libmilter has it.  ops is set before the first callback. */
+/* One filter per process, as libmilter has it.  ops is set before the first callback.
+ */
 static struct {
 	const struct milter_ops *ops;
 	void (*ready)(void *arg);
@@ -53,8 +57,8 @@ METRIC_COUNTER(
 METRIC_HISTOGRAM(wait_time, "postern_milter_wait_seconds", NULL,
     "Time that callbacks waited for answers");
 
-#define STEP_METRIC(var, step) \
-	METRIC_HISTOGRAM(var, "postern_milter_callback_seconds", "step=\"" step "\"", \
+#define STEP_METRIC(var, step)                                                         \
+	METRIC_HISTOGRAM(var, "postern_milter_callback_seconds", "step=\"" step "\"",  \
 	    "Time inside callbacks, waiting included")
 STEP_METRIC(time_connect, "connect");
 STEP_METRIC(time_helo, "helo");
@@ -131,7 +135,7 @@ milter_wait(struct milter_session *s, struct future *f, int64_t deadline_ms)
 
 		done = future_wait(f, slice < deadline_ms ? slice : deadline_ms);
 		now_ms = clock_mono_ms();
-		if (!done && s->at_eom)
+		if (!done && now_ms < deadline_ms && s->at_eom)
 			smfi_progress(s->ctx);
 	}
 	milter_ping_unblocked();
@@ -141,10 +145,12 @@ milter_wait(struct milter_session *s, struct future *f, int64_t deadline_ms)
 
 /* A verdict or edit that cannot be carried out: the mail stays with the sender. */
 static sfsistat
-misfit(struct milter_session *s, enum milter_step step, const char *what, const char *why)
+misfit(
+    struct milter_session *s, enum milter_step step, const char *what, const char *why)
 {
 	struct logline l;
-	char code[] = "451", enhanced[] = "4.3.0", text[] = "internal error, try again later";
+	char code[] = "451", enhanced[] = "4.3.0",
+	     text[] = "internal error, try again later";
 
 	metric_add(&misfits_total, 1);
 	logline_init(&l, LOG_LEVEL_ERR, "milter.misfit");
@@ -168,9 +174,10 @@ refuse(struct milter_session *s, enum milter_step step, const struct verdict *v)
 	if (milter_reply_make(v, &r)) {
 		for (unsigned i = 0; i < r.n_lines; i++)
 			line[i] = r.lines[i];
-		if (smfi_setmlreply(s->ctx, r.code, r.enhanced, line[0], line[1], line[2],
-			line[3], line[4], line[5], NULL) != MI_SUCCESS)
-			return misfit(s, step, "reply", "libmilter does not take the text");
+		if (smfi_setmlreply(s->ctx, r.code, r.enhanced, line[0], line[1],
+			line[2], line[3], line[4], line[5], NULL) != MI_SUCCESS)
+			return misfit(
+			    s, step, "reply", "libmilter does not take the text");
 	}
 	return v->action == ACTION_REJECT ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
@@ -185,12 +192,15 @@ answer(struct milter_session *s, enum milter_step step, const struct verdict *v)
 	case ACTION_TEMPFAIL:
 		return refuse(s, step, v);
 	case ACTION_DISCARD:
-		if (step < STEP_MAIL) /* ignored by one MTA, the other drops the filter */
+		if (step <
+		    STEP_MAIL) /* ignored by one MTA, the other drops the filter */
 			return misfit(s, step, "discard", "there is no message yet");
 		return SMFIS_DISCARD;
 	case ACTION_QUARANTINE:
-		if (step != STEP_EOM) /* Postfix would hold every message of the connection */
-			return misfit(s, step, "quarantine", "only a whole message can be held");
+		if (step !=
+		    STEP_EOM) /* Postfix would hold every message of the connection */
+			return misfit(
+			    s, step, "quarantine", "only a whole message can be held");
 		return SMFIS_CONTINUE;
 	}
 	return misfit(s, step, "verdict", "unknown action");
@@ -221,14 +231,15 @@ connection_begin(struct milter_session *s)
 		s->conn = glue.ops->conn_new(s);
 }
 
-/* What follows a verdict: a refusal of MAIL, of the end of headers or of the message, and
- * a discard anywhere, end the message for us; the MTAs tell that by no command. */
+/* What follows a verdict: a refusal of MAIL, of the end of headers or of the message,
+ * and a discard anywhere, end the message for us; the MTAs tell that by no command. */
 static sfsistat
 finish(struct milter_session *s, enum milter_step step, sfsistat r, int64_t begin_us)
 {
 	metric_observe_us(steps[step].time, clock_mono_us() - begin_us);
-	if (step == STEP_EOM || (step >= STEP_MAIL && r != SMFIS_CONTINUE &&
-	                            (step != STEP_RCPT || r == SMFIS_DISCARD)))
+	if (step == STEP_EOM ||
+	    (step >= STEP_MAIL && r != SMFIS_CONTINUE &&
+		(step != STEP_RCPT || r == SMFIS_DISCARD)))
 		message_end(s);
 	leave();
 	return r;
@@ -286,7 +297,8 @@ arguments(char **argv, struct str *path, struct str args[ESMTP_ARGS_MAX])
 	size_t n = 0;
 
 	*path = str_of(argv[0] == NULL ? "" : argv[0]);
-	for (size_t i = 1; argv[0] != NULL && argv[i] != NULL && n < ESMTP_ARGS_MAX; i++)
+	for (size_t i = 1; argv[0] != NULL && argv[i] != NULL && n < ESMTP_ARGS_MAX;
+	     i++)
 		args[n++] = str_of(argv[i]);
 	return n;
 }
@@ -420,8 +432,8 @@ send_body(void *to, const unsigned char *p, size_t len)
 
 static const struct milter_edits_ops send_ops = { send_field, send_path, send_body };
 
-/* Edits, then the hold: a failure in the middle is a tempfail, and the MTA throws the half
- * edited message away. */
+/* Edits, then the hold: a failure in the middle is a tempfail, and the MTA throws the
+ * half edited message away. */
 static sfsistat
 send_changes(struct milter_session *s, struct verdict *v)
 {
@@ -435,8 +447,10 @@ send_changes(struct milter_session *s, struct verdict *v)
 		if (*c < ' ' || *c > '~')
 			*c = '?';
 	if (v->text[0] == '\0')
-		snprintf(v->text, sizeof(v->text), "%s", v->why == NULL ? "held" : v->why);
-	if ((s->actions & SMFIF_QUARANTINE) == 0 || smfi_quarantine(s->ctx, v->text) != MI_SUCCESS)
+		snprintf(
+		    v->text, sizeof(v->text), "%s", v->why == NULL ? "held" : v->why);
+	if ((s->actions & SMFIF_QUARANTINE) == 0 ||
+	    smfi_quarantine(s->ctx, v->text) != MI_SUCCESS)
 		return misfit(s, STEP_EOM, "quarantine", "the MTA does not take it");
 	return SMFIS_CONTINUE;
 }
@@ -515,8 +529,8 @@ wanted_actions(const struct milter_ops *ops)
 	return a;
 }
 
-/* Connect, HELO and MAIL are always sent to us, for the facts; without a reply where the
- * filter does not judge. */
+/* Connect, HELO and MAIL are always sent to us, for the facts; without a reply where
+ * the filter does not judge. */
 static unsigned long
 wanted_protocol(const struct milter_ops *ops)
 {
@@ -533,9 +547,10 @@ wanted_protocol(const struct milter_ops *ops)
 }
 
 static sfsistat
-cb_negotiate(SMFICTX *ctx, unsigned long offered_actions, unsigned long offered_protocol,
-    unsigned long f2, unsigned long f3, unsigned long *actions, unsigned long *protocol,
-    unsigned long *out2, unsigned long *out3)
+cb_negotiate(SMFICTX *ctx, unsigned long offered_actions,
+    unsigned long offered_protocol, unsigned long f2, unsigned long f3,
+    unsigned long *actions, unsigned long *protocol, unsigned long *out2,
+    unsigned long *out3)
 {
 	unsigned long wanted = wanted_actions(glue.ops);
 	struct milter_session *s = xcalloc(1, sizeof(*s));
@@ -548,8 +563,14 @@ cb_negotiate(SMFICTX *ctx, unsigned long offered_actions, unsigned long offered_
 	s->protocol = *protocol = wanted_protocol(glue.ops) & offered_protocol;
 	*out2 = *out3 = 0;
 	milter_edits_init(&s->edits);
-	s->client = (struct milter_client){ .name = "", .helo = "", .auth = "",
-		.auth_type = "", .queue_id = "", .daemon = "", .mta = "", .tls = "" };
+	s->client = (struct milter_client){ .name = "",
+		.helo = "",
+		.auth = "",
+		.auth_type = "",
+		.queue_id = "",
+		.daemon = "",
+		.mta = "",
+		.tls = "" };
 	if (s->actions != wanted && !atomic_exchange(&glue.told_missing, true))
 		log_msg(LOG_LEVEL_WARN, "milter.negotiate",
 		    "the MTA offers actions 0x%lx, 0x%lx are wanted: edits may fail",
@@ -569,7 +590,8 @@ edit_allowed(const struct milter_session *s, unsigned long action, struct err *e
 	if (!s->in_message)
 		return err_set(err, "no message is open");
 	if ((s->actions & action) == 0)
-		return err_set(err, "the MTA did not allow such an edit at negotiation");
+		return err_set(
+		    err, "the MTA did not allow such an edit at negotiation");
 	return 0;
 }
 
@@ -588,7 +610,8 @@ milter_insert_header(struct milter_session *s, unsigned index, struct str name,
 {
 	if (edit_allowed(s, SMFIF_ADDHDRS, err) < 0)
 		return -1;
-	return milter_edits_field(&s->edits, MILTER_EDIT_INSERT, index, name, value, err);
+	return milter_edits_field(
+	    &s->edits, MILTER_EDIT_INSERT, index, name, value, err);
 }
 
 int
@@ -690,7 +713,8 @@ limit_threads(struct err *err)
 {
 	pthread_attr_t attr;
 
-	/* Each arena of glibc's malloc reserves 64 MB of addresses and is never given back. */
+	/* Each arena of glibc's malloc reserves 64 MB of addresses and is never given
+	 * back. */
 	mallopt(M_ARENA_MAX, 2);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, THREAD_STACK);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Decides whether an edit is legal, how much may be recorded, and in which order it is
  * sent.  Sendmail does not renumber after the deletion of a field and Postfix does, so
- * changes run from the highest index down; Postfix fails the message when any other edit
- * comes between two body packets, so the body is last. */
+ * changes run from the highest index down; Postfix fails the message when any other
+ * edit comes between two body packets, so the body is last. */
 #include "common/run/milter_edits.h"
 
 #include <stdlib.h>
@@ -34,10 +34,12 @@ static int
 check_name(struct str name, struct err *err)
 {
 	if (name.len == 0 || name.len > 200)
-		return err_set(err, "header name of %zu octets, expected 1 to 200", name.len);
+		return err_set(
+		    err, "header name of %zu octets, expected 1 to 200", name.len);
 	for (size_t i = 0; i < name.len; i++)
 		if (name.p[i] <= ' ' || name.p[i] > '~' || name.p[i] == ':')
-			return err_set(err, "octet %d in a header name (RFC 5322 3.6.8)",
+			return err_set(err,
+			    "octet %d in a header name (RFC 5322 3.6.8)",
 			    (unsigned char)name.p[i]);
 	return 0;
 }
@@ -54,14 +56,16 @@ check_value(size_t name_len, struct str value, struct err *err)
 
 		if (c == '\n') {
 			if (i + 1 == value.len || !ascii_blank(value.p[i + 1]))
-				return err_set(err, "line end without fold in a header value");
+				return err_set(
+				    err, "line end without fold in a header value");
 			line = 0;
 			continue;
 		}
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
 			return err_set(err, "octet %d in a header value", c);
 		if (++line > MILTER_FIELD_LINE_MAX)
-			return err_set(err, "header line of more than %d octets (RFC 5322 2.1.1)",
+			return err_set(err,
+			    "header line of more than %d octets (RFC 5322 2.1.1)",
 			    MILTER_FIELD_LINE_MAX);
 	}
 	return 0;
@@ -71,10 +75,11 @@ static int
 add(struct milter_edits *e, struct milter_edit edit, size_t bytes, struct err *err)
 {
 	if (e->n >= MILTER_EDITS_MAX)
-		return err_set(err, "more than %d edits of one message", MILTER_EDITS_MAX);
-	if (e->bytes + bytes > MILTER_EDITS_BYTES)
 		return err_set(
-		    err, "edits of one message hold more than %u octets", MILTER_EDITS_BYTES);
+		    err, "more than %d edits of one message", MILTER_EDITS_MAX);
+	if (e->bytes + bytes > MILTER_EDITS_BYTES)
+		return err_set(err, "edits of one message hold more than %u octets",
+		    MILTER_EDITS_BYTES);
 	if (e->n == e->cap) {
 		e->cap = e->cap == 0 ? 4 : e->cap * 2;
 		e->list = xreallocarray(e->list, e->cap, sizeof(*e->list));
@@ -89,8 +94,8 @@ static struct milter_edit *
 find_change(struct milter_edits *e, unsigned index, struct str name)
 {
 	for (size_t i = 0; i < e->n; i++)
-		if (e->list[i].kind == MILTER_EDIT_CHANGE && e->list[i].index == index &&
-		    str_is_nocase(name, e->list[i].name))
+		if (e->list[i].kind == MILTER_EDIT_CHANGE &&
+		    e->list[i].index == index && str_is_nocase(name, e->list[i].name))
 			return &e->list[i];
 	return NULL;
 }
@@ -136,7 +141,8 @@ milter_edits_path(struct milter_edits *e, enum milter_edit_kind kind, struct str
 		return err_set(err, "path of %zu octets, expected 1 to 514", path.len);
 	for (size_t i = 0; i < path.len; i++)
 		if ((unsigned char)path.p[i] < 0x20 || path.p[i] == 0x7f)
-			return err_set(err, "octet %d in a path", (unsigned char)path.p[i]);
+			return err_set(
+			    err, "octet %d in a path", (unsigned char)path.p[i]);
 	edit.name = str_dup(path);
 	if (add(e, edit, path.len, err) == 0)
 		return 0;
@@ -199,7 +205,8 @@ by_index_down(const void *a, const void *b)
 static int
 send_changes(const struct milter_edits *e, const struct milter_edits_ops *ops, void *to)
 {
-	const struct milter_edit **order = xcalloc(e->n + 1, sizeof(struct milter_edit *));
+	const struct milter_edit **order =
+	    xcalloc(e->n + 1, sizeof(struct milter_edit *));
 	size_t n = 0;
 	int r = 0;
 
@@ -214,8 +221,8 @@ send_changes(const struct milter_edits *e, const struct milter_edits_ops *ops, v
 }
 
 static int
-send_kind(const struct milter_edits *e, enum milter_edit_kind from, enum milter_edit_kind to_kind,
-    const struct milter_edits_ops *ops, void *to)
+send_kind(const struct milter_edits *e, enum milter_edit_kind from,
+    enum milter_edit_kind to_kind, const struct milter_edits_ops *ops, void *to)
 {
 	for (size_t i = 0; i < e->n; i++) {
 		const struct milter_edit *edit = &e->list[i];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which macros we ask for and how long each is kept.  Postfix forgets the macros of MAIL
- * and RCPT at end of message and names the queue id only after the first recipient, so
- * everything is copied when it passes and the last queue id that is not empty counts. */
+/* Which macros we ask for and how long each is kept.  Postfix forgets the macros of
+ * MAIL and RCPT at end of message and names the queue id only after the first
+ * recipient, so everything is copied when it passes and the last queue id that is not
+ * empty counts. */
 #include "common/run/milter_facts.h"
 
 #include <stdio.h>
@@ -42,9 +43,9 @@ static const struct {
 	{ "{rcpt_mailer}", KEEP_RECIPIENT, 1u << STEP_RCPT },
 };
 
-/* The lists of names, at most 50 a stage: more break sendmail's SMTP dialogue.  Stages of
- * end of header and end of message stand together, because sendmail takes the one for the
- * other.  HELO keeps the MTAs' default, which is the TLS set. */
+/* The lists of names, at most 50 a stage: more break sendmail's SMTP dialogue.  Stages
+ * of end of header and end of message stand together, because sendmail takes the one
+ * for the other.  HELO keeps the MTAs' default, which is the TLS set. */
 void
 milter_facts_ask(SMFICTX *ctx)
 {
@@ -52,10 +53,12 @@ milter_facts_ask(SMFICTX *ctx)
 		int stage;
 		const char *names;
 	} lists[] = {
-		{ SMFIM_CONNECT, "j _ v {daemon_name} {daemon_addr} {if_addr} {client_addr} "
-		                 "{client_name} {client_port} {client_ptr} {client_resolve}" },
-		{ SMFIM_ENVFROM, "i {auth_authen} {auth_type} {auth_author} {mail_addr} "
-		                 "{mail_host} {mail_mailer} {tls_version} {cipher}" },
+		{ SMFIM_CONNECT,
+		    "j _ v {daemon_name} {daemon_addr} {if_addr} {client_addr} "
+		    "{client_name} {client_port} {client_ptr} {client_resolve}" },
+		{ SMFIM_ENVFROM,
+		    "i {auth_authen} {auth_type} {auth_author} {mail_addr} "
+		    "{mail_host} {mail_mailer} {tls_version} {cipher}" },
 		{ SMFIM_ENVRCPT, "i {rcpt_addr} {rcpt_host} {rcpt_mailer}" },
 		{ SMFIM_EOM, "i {msg_id}" },
 		{ SMFIM_EOH, "i {msg_id}" },
@@ -166,8 +169,8 @@ milter_facts_step(struct milter_session *s, enum milter_step step)
 	publish(s);
 }
 
-/* A name that libmilter's MTA vouches for: not "[192.0.2.1]", not Postfix's "unknown", and
- * {client_resolve}, where sent, says OK. */
+/* A name that libmilter's MTA vouches for: not "[192.0.2.1]", not Postfix's "unknown",
+ * and {client_resolve}, where sent, says OK. */
 static bool
 name_confirmed(const struct milter_session *s, const char *host)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the private listener, the connection of this process to its own libmilter and the
- * thread that uses it.  Pings follow every callback that begins to wait and then every
- * 5 ms while one waits: one ping, one more thread.  An idle connection gets a ping a
- * minute, because libmilter reaps what is silent for its time limit. */
+/* Owns the private listener, the connection of this process to its own libmilter and
+ * the thread that uses it.  Pings follow every callback that begins to wait and then
+ * every 5 ms while one waits: one ping, one more thread.  An idle connection gets a
+ * ping a minute, because libmilter reaps what is silent for its time limit. */
 #include "common/run/milter_ping.h"
 
 #include <errno.h>
@@ -27,9 +27,11 @@
 #define PING_INTERVAL_MS 5
 #define PING_IDLE_MS 60000
 #define PING_RETRY_MS 10000 /* between attempts to mend a broken connection */
-#define PING_ANSWER_MAX 4096 /* of our own libmilter; its macro lists are the longest */
+#define PING_ANSWER_MAX 4096 /* of our own libmilter; its macro lists are the longest  \
+			      */
 
-/* Everything here is set before the thread starts; the door afterwards under its lock. */
+/* Everything here is set before the thread starts; the door afterwards under its lock.
+ */
 static struct {
 	pthread_mutex_t lock; /* of shared_fd and number's target */
 	int number; /* what libmilter polls */
@@ -59,8 +61,8 @@ on_wake(int sig)
 	(void)sig; /* that poll() ends with EINTR is all */
 }
 
-/* Bind in a directory of our own, keep the inode, and remove both names: from now on only
- * /proc/self/fd of this process leads there. */
+/* Bind in a directory of our own, keep the inode, and remove both names: from now on
+ * only /proc/self/fd of this process leads there. */
 static int
 bind_private(struct err *err)
 {
@@ -88,13 +90,14 @@ int
 milter_ping_init(int shared_fd, int *number, struct err *err)
 {
 	ping.shared_fd = shared_fd;
-	ping.private_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ping.private_fd =
+	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ping.private_fd < 0)
 		return err_errno(err, "socket");
 	if (bind_private(err) < 0)
 		return -1;
-	/* A poll() that began before an exchange may report what the descriptor no longer
-	 * has; accept() must then return at once. */
+	/* A poll() that began before an exchange may report what the descriptor no
+	 * longer has; accept() must then return at once. */
 	if (set_nonblocking(shared_fd) < 0)
 		return err_errno(err, "O_NONBLOCK on the listening socket");
 	struct sigaction act = { .sa_handler = on_wake };
@@ -151,14 +154,14 @@ read_answer(int fd, int timeout_ms)
 
 	if (!read_full(fd, head, sizeof(head), timeout_ms))
 		return false;
-	size_t len = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 |
-	    head[3];
+	size_t len = (size_t)head[0] << 24 | (size_t)head[1] << 16 |
+	    (size_t)head[2] << 8 | head[3];
 	return len > 0 && len <= sizeof(rest) && read_full(fd, rest, len, timeout_ms);
 }
 
-/* libmilter's poll() waits in the queue of the socket that was behind the number when it
- * began, and would sleep on for up to 5 s: a signal to its thread ends it, and the next
- * one waits in the right queue. */
+/* libmilter's poll() waits in the queue of the socket that was behind the number when
+ * it began, and would sleep on for up to 5 s: a signal to its thread ends it, and the
+ * next one waits in the right queue. */
 static void
 put_over_number(int fd)
 {
@@ -170,8 +173,8 @@ put_over_number(int fd)
 static bool
 open_connection(int timeout_ms)
 {
-	static const unsigned char offer[] = { 0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, 0xff, 0,
-		0x1f, 0xff, 0xff };
+	static const unsigned char offer[] = { 0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1,
+		0xff, 0, 0x1f, 0xff, 0xff };
 	int fd = connect_private();
 
 	if (fd < 0)
@@ -210,7 +213,8 @@ milter_ping_divert(void)
 static void
 reopen(void)
 {
-	log_msg(LOG_LEVEL_WARN, "ping", "the connection to ourselves broke; opening another");
+	log_msg(LOG_LEVEL_WARN, "ping",
+	    "the connection to ourselves broke; opening another");
 	if (ping.conn >= 0)
 		close(ping.conn);
 	ping.conn = -1;
@@ -221,15 +225,16 @@ reopen(void)
 	open_door();
 }
 
-/* false: the connection is of no use any more.  An answer that is late (our command waits
- * for a thread like any other) is read by a later call. */
+/* false: the connection is of no use any more.  An answer that is late (our command
+ * waits for a thread like any other) is read by a later call. */
 static bool
 ping_once(unsigned *unanswered)
 {
 	static const unsigned char command[] = { 0, 0, 0, 2, 'U', 0 };
 
 	if (*unanswered == 0) {
-		if (send(ping.conn, command, sizeof(command), MSG_NOSIGNAL) != sizeof(command))
+		if (send(ping.conn, command, sizeof(command), MSG_NOSIGNAL) !=
+		    sizeof(command))
 			return false;
 		atomic_fetch_add(&ping.count, 1);
 		*unanswered = 1;
@@ -252,7 +257,8 @@ wait_for_reason(int64_t last_ms)
 	poll(&p, 1, atomic_load(&ping.blocked) > 0 ? PING_INTERVAL_MS : PING_IDLE_MS);
 	if (read(ping.wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		log_msg(LOG_LEVEL_ERR, "ping", "eventfd: errno %d", errno);
-	return atomic_load(&ping.blocked) > 0 || clock_mono_ms() - last_ms >= PING_IDLE_MS;
+	return atomic_load(&ping.blocked) > 0 ||
+	    clock_mono_ms() - last_ms >= PING_IDLE_MS;
 }
 
 static void
@@ -280,7 +286,8 @@ ping_thread(void *arg)
 {
 	if (!open_connection(10000))
 		log_msg(LOG_LEVEL_ERR, "ping",
-		    "no connection to ourselves: waiting callbacks will hold up others");
+		    "no connection to ourselves: waiting callbacks will hold up "
+		    "others");
 	open_door();
 	ping.ready(ping.ready_arg);
 	ping_loop();
@@ -313,8 +320,8 @@ milter_ping_blocked(void)
 	uint64_t one = 1;
 
 	atomic_fetch_add(&ping.blocked, 1);
-	/* Every callback that begins to wait holds a thread that another may need.  A full
-	 * eventfd wakes as well. */
+	/* Every callback that begins to wait holds a thread that another may need.  A
+	 * full eventfd wakes as well. */
 	if (write(ping.wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		log_msg(LOG_LEVEL_ERR, "ping", "eventfd: errno %d", errno);
 }

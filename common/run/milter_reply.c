@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reply texts are foreign octets as soon as a map or a DNS record supplies them, and both
- * MTAs punish what they do not understand with the loss of the text or of the link.  So
- * everything is checked and cut here; nothing here knows libmilter. */
+/* Reply texts are foreign octets as soon as a map or a DNS record supplies them, and
+ * both MTAs punish what they do not understand with the loss of the text or of the
+ * link.  So everything is checked and cut here; nothing here knows libmilter. */
 #include "common/run/milter_reply.h"
 
 #include <stdio.h>

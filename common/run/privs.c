@@ -36,7 +36,7 @@ privs_drop(const char *user, const char *group, struct err *err)
 		return err_set(err, "group \"%s\" does not exist", group);
 	if (pw == NULL && gr != NULL && gr->gr_gid != getegid() &&
 	    (setgroups(1, &gr->gr_gid) < 0 ||
-	        setresgid(gr->gr_gid, gr->gr_gid, gr->gr_gid) < 0))
+		setresgid(gr->gr_gid, gr->gr_gid, gr->gr_gid) < 0))
 		return err_errno(err, "becoming group \"%s\"", group);
 	if (pw != NULL &&
 	    become(user, pw->pw_uid, gr != NULL ? gr->gr_gid : pw->pw_gid, err) < 0)

@@ -41,7 +41,7 @@ ready_notify(const char *fmt, ...)
 	/* An abstract name has no NUL behind it: its length is its end. */
 	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 	bool sent = sendto(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT,
-	                (struct sockaddr *)&sun, size) == n;
+			(struct sockaddr *)&sun, size) == n;
 	close(fd);
 	return sent;
 }
@@ -70,8 +70,9 @@ ready_watchdog_ms(void)
 
 	if (usec == NULL || !str_to_uint(str_of(usec), 1000, INT64_MAX, &us))
 		return 0;
-	if (pid != NULL && (!str_to_uint(str_of(pid), 1, INT32_MAX, &owner) ||
-	                       (pid_t)owner != getpid()))
+	if (pid != NULL &&
+	    (!str_to_uint(str_of(pid), 1, INT32_MAX, &owner) ||
+		(pid_t)owner != getpid()))
 		return 0;
 	return us < 4000 ? 1 : (int64_t)(us / 2000);
 }

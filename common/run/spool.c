@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A memfd first, so that the common small message never meets the disk; an O_TMPFILE when
- * it grows, so that a large one does not fill the memory. */
+/* A memfd first, so that the common small message never meets the disk; an O_TMPFILE
+ * when it grows, so that a large one does not fill the memory. */
 #include "common/run/spool.h"
 
 #include <errno.h>
@@ -26,8 +26,8 @@ spool_clear(struct spool *s)
 	spool_init(s, s->dir, s->max);
 }
 
-/* A file without a name; where the file system knows no O_TMPFILE (overlay, NFS), one whose
- * name is gone before anything stands in it. */
+/* A file without a name; where the file system knows no O_TMPFILE (overlay, NFS), one
+ * whose name is gone before anything stands in it. */
 static int
 open_file(const char *dir, struct err *err)
 {
@@ -99,7 +99,7 @@ spool_add(struct spool *s, struct str octets, struct err *err)
 	if (s->fd < 0) {
 		s->in_memory = len <= SPOOL_MEMORY_MAX;
 		s->fd = s->in_memory ? memfd_create("postern-spool", MFD_CLOEXEC)
-		                     : open_file(s->dir, err);
+				     : open_file(s->dir, err);
 		if (s->fd < 0)
 			return s->in_memory ? err_errno(err, "memfd") : -1;
 	} else if (s->in_memory && len > SPOOL_MEMORY_MAX && move_to_file(s, err) < 0) {

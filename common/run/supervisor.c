@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One thread, one loop over a signalfd and the links to the workers; nothing here parses
- * mail or configuration.  At most one worker is starting and one is live; those that were
- * replaced drain.  The socket stays open across all of them, so that clients queue. */
+/* One thread, one loop over a signalfd and the links to the workers; nothing here
+ * parses mail or configuration.  At most one worker is starting and one is live; those
+ * that were replaced drain.  The socket stays open across all of them, so that clients
+ * queue. */
 #include "common/run/supervisor.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -62,7 +65,9 @@ restart_delay_next(struct restart_delay *d, int64_t served_ms)
 	if (served_ms >= HEALTHY_MS)
 		d->wait_ms = 0;
 	int64_t wait = d->wait_ms;
-	d->wait_ms = wait == 0 ? 1000 : wait * 2 > RESTART_MAX_MS ? RESTART_MAX_MS : wait * 2;
+	d->wait_ms = wait == 0 ? 1000 : wait * 2;
+	if (d->wait_ms > RESTART_MAX_MS)
+		d->wait_ms = RESTART_MAX_MS;
 	return wait;
 }
 
@@ -78,25 +83,27 @@ find_role(struct supervisor *s, enum role role)
 static void
 exec_worker(const struct supervisor *s, int link_fd)
 {
-	char link_arg[40];
-	const char *argv[6] = { s->conf->program, link_arg };
-	size_t n = 2;
+	char program[PATH_MAX], link_arg[40];
+	char dash_c[] = "-c";
+	char *argv[5] = { program, link_arg };
 	sigset_t none;
 
-	snprintf(link_arg, sizeof(link_arg), "--worker=%d,%d", link_fd, s->listener->fd);
+	snprintf(
+	    link_arg, sizeof(link_arg), "--worker=%d,%d", link_fd, s->listener->fd);
+	snprintf(program, sizeof(program), "%s", s->conf->program);
 	if (s->conf->conf_path != NULL) {
-		argv[n++] = "-c";
-		argv[n++] = s->conf->conf_path;
+		argv[2] = dash_c;
+		argv[3] = s->conf->conf_path;
 	}
-	/* The descriptors cross exec by having their close-on-exec flag taken off here, in
-	 * the child: nothing else of the supervisor crosses. */
+	/* The descriptors cross exec by having their close-on-exec flag taken off here,
+	 * in the child: nothing else of the supervisor crosses. */
 	fcntl(link_fd, F_SETFD, 0);
 	fcntl(s->listener->fd, F_SETFD, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
-	execv(s->conf->program, (char *const *)(uintptr_t)argv);
+	execv(program, argv);
 	_exit(EX_OSERR);
 }
 
@@ -105,11 +112,8 @@ start_worker(struct supervisor *s)
 {
 	int link[2];
 
+	assert(s->n < WORKERS_MAX); /* see replace() */
 	s->restart_at_ms = -1;
-	if (s->n == WORKERS_MAX) {
-		log_msg(LOG_LEVEL_ERR, "supervisor", "%d workers are there already", WORKERS_MAX);
-		return;
-	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0) {
 		log_msg(LOG_LEVEL_ERR, "supervisor", "socketpair: %s", strerror(errno));
 		s->restart_at_ms = clock_mono_ms() + restart_delay_next(&s->delay, 0);
@@ -138,9 +142,10 @@ say(struct child *c, enum worker_word word)
 	char octet = (char)word;
 
 	/* A worker that is gone shows by SIGCHLD. */
-	if (send(c->link_fd, &octet, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
-		log_msg(LOG_LEVEL_WARN, "supervisor", "link to worker %ld: %s", (long)c->pid,
-		    strerror(errno));
+	if (send(c->link_fd, &octet, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+	    errno != EPIPE)
+		log_msg(LOG_LEVEL_WARN, "supervisor", "link to worker %ld: %s",
+		    (long)c->pid, strerror(errno));
 }
 
 static void
@@ -226,9 +231,11 @@ on_loss(struct supervisor *s, const struct child *c, int status)
 
 	if (c->role == ROLE_DRAINING)
 		return;
-	if (c->role == ROLE_STARTING && s->replacing && find_role(s, ROLE_LIVE) != NULL) {
+	if (c->role == ROLE_STARTING && s->replacing &&
+	    find_role(s, ROLE_LIVE) != NULL) {
 		s->replacing = false;
-		log_msg(LOG_LEVEL_ERR, "replace", "the new worker did not come up; the old one goes on");
+		log_msg(LOG_LEVEL_ERR, "replace",
+		    "the new worker did not come up; the old one goes on");
 		return;
 	}
 	if (c->role == ROLE_STARTING && !s->ever_served && WIFEXITED(status) &&
@@ -277,7 +284,8 @@ static void
 end(struct supervisor *s)
 {
 	if (s->ending) {
-		log_msg(LOG_LEVEL_WARN, "supervisor", "told twice to end; messages are cut off");
+		log_msg(LOG_LEVEL_WARN, "supervisor",
+		    "told twice to end; messages are cut off");
 		kill_all(s);
 		return;
 	}
@@ -298,8 +306,24 @@ replace(struct supervisor *s)
 		log_msg(LOG_LEVEL_WARN, "replace", "a worker is already being started");
 		return;
 	}
+	/* One place stays free, for the day on which the live one dies. */
+	if (s->n >= WORKERS_MAX - 1) {
+		log_msg(LOG_LEVEL_ERR, "replace",
+		    "%zu replaced workers still drain; nothing is replaced", s->n - 1);
+		return;
+	}
 	s->replacing = find_role(s, ROLE_LIVE) != NULL;
 	start_worker(s);
+}
+
+static void
+reopen_log(const struct supervisor_conf *conf)
+{
+	struct err err = { 0 };
+
+	if (log_open(conf->name, conf->log_target, (enum log_level)conf->log_level,
+		&err) < 0)
+		log_err("log", &err);
 }
 
 static void
@@ -313,6 +337,7 @@ on_signal(struct supervisor *s, uint32_t sig)
 		break;
 	case SIGHUP:
 		ready_reloading();
+		reopen_log(s->conf);
 		if (live != NULL && !s->ending)
 			say(live, WORKER_RELOAD);
 		else
@@ -352,8 +377,8 @@ on_clock(struct supervisor *s)
 		starting = find_role(s, ROLE_STARTING);
 	}
 	if (starting != NULL && now - starting->since_ms >= START_LIMIT_MS) {
-		log_msg(LOG_LEVEL_ERR, "supervisor", "worker %ld does not come up; killed",
-		    (long)starting->pid);
+		log_msg(LOG_LEVEL_ERR, "supervisor",
+		    "worker %ld does not come up; killed", (long)starting->pid);
 		kill(starting->pid, SIGKILL);
 		starting->since_ms = now;
 	}
@@ -367,8 +392,10 @@ on_clock(struct supervisor *s)
 		s->watchdog_at_ms = now + s->watchdog_ms;
 	}
 	timeout = until(s->restart_at_ms, now, timeout);
-	timeout = until(starting != NULL ? starting->since_ms + START_LIMIT_MS : -1, now, timeout);
-	timeout = until(s->ending && s->kill_at_ms > 0 ? s->kill_at_ms : -1, now, timeout);
+	timeout = until(
+	    starting != NULL ? starting->since_ms + START_LIMIT_MS : -1, now, timeout);
+	timeout =
+	    until(s->ending && s->kill_at_ms > 0 ? s->kill_at_ms : -1, now, timeout);
 	return until(s->watchdog_ms > 0 ? s->watchdog_at_ms : -1, now, timeout);
 }
 
@@ -387,7 +414,8 @@ wait_for_events(struct supervisor *s, int signal_fd, int timeout)
 	}
 	if (poll(p, (nfds_t)n + 1, timeout) <= 0)
 		return;
-	/* Links first: a word before death counts.  The list moves only in on_signal(). */
+	/* Links first: a word before death counts.  The list moves only in on_signal().
+	 */
 	for (size_t i = 0; i < n; i++)
 		if (p[i + 1].revents != 0 && s->children[i].pid == pids[i])
 			on_link(s, &s->children[i]);

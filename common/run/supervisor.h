@@ -16,7 +16,10 @@ int64_t restart_delay_next(struct restart_delay *d, int64_t served_ms);
 
 struct supervisor_conf {
 	const char *program; /* path that exec() takes, resolved at start */
-	const char *conf_path; /* NULL: none */
+	char *conf_path; /* absolute; NULL: none */
+	/* our own log, opened anew at HUP for the sake of rotation */
+	const char *name, *log_target;
+	int log_level;
 	int64_t drain; /* seconds; the supervisor waits a little longer before it kills */
 	int background_fd; /* gets one octet when the first worker serves; -1: none */
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The worker's main thread: configuration, the engines' start, then nothing but words of
- * the supervisor and signals.  libmilter runs on a thread of its own and waits for TERM,
- * HUP and INT there; the kernel prefers the main thread, which never blocks them, so a
- * signal to the whole process group drains instead of cutting callbacks off. */
+/* The worker's main thread: configuration, the engines' start, then nothing but words
+ * of the supervisor and signals.  libmilter runs on a thread of its own and waits for
+ * TERM, HUP and INT there; the kernel prefers the main thread, which never blocks them,
+ * so a signal to the whole process group drains instead of cutting callbacks off. */
 #include "common/run/worker.h"
 
 #include <errno.h>
@@ -24,10 +24,11 @@
 
 #define STOP_GRACE_MS 10000 /* for callbacks that are still running at the very end */
 #define DRAIN_POLL_MS 20
-/* libmilter took a client from the queue before the door was shut, and has not asked for
- * its first command yet: nothing tells us of it. */
+/* libmilter took a client from the queue before the door was shut, and has not asked
+ * for its first command yet: nothing tells us of it. */
 #define UNSEEN_CLIENT_MS 2000
-/* Between a callback's return and the moment at which libmilter has written its answer. */
+/* Between a callback's return and the moment at which libmilter has written its answer.
+ */
 #define LAST_ANSWER_MS 500
 
 static struct {
@@ -36,7 +37,8 @@ static struct {
 	int link_fd;
 	int listen_fd;
 	int64_t drain;
-	char *fixed[5]; /* settings that a reload cannot change, as they were at the start */
+	char *fixed[5]; /* settings that a reload cannot change, as they were at the
+			   start */
 	int signal_pipe[2];
 } worker;
 
@@ -46,7 +48,8 @@ static const char *const fixed_names[5] = { "socket", "socket_group", "user", "g
 static char *
 fixed_value(const struct daemon_conf *c, size_t i)
 {
-	char *const values[5] = { c->socket, c->socket_group, c->user, c->group, c->metrics };
+	char *const values[5] = { c->socket, c->socket_group, c->user, c->group,
+		c->metrics };
 
 	return values[i];
 }
@@ -58,7 +61,8 @@ tell(enum worker_word word)
 
 	/* A supervisor that is gone shows as the end of the link. */
 	if (send(worker.link_fd, &c, 1, MSG_NOSIGNAL) < 0 && errno != EPIPE)
-		log_msg(LOG_LEVEL_WARN, "worker", "link to the supervisor: errno %d", errno);
+		log_msg(LOG_LEVEL_WARN, "worker", "link to the supervisor: errno %d",
+		    errno);
 }
 
 static void
@@ -84,7 +88,8 @@ take_signals(void)
 		return -1;
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
-	/* HUP comes from a terminal to the whole group; the supervisor's word counts. */
+	/* HUP comes from a terminal to the whole group; the supervisor's word counts.
+	 */
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGUSR1, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
@@ -108,9 +113,11 @@ warn_fixed(const struct daemon_conf *conf)
 	for (size_t i = 0; i < 5; i++) {
 		const char *was = worker.fixed[i], *is = fixed_value(conf, i);
 
-		if ((was == NULL) != (is == NULL) || (was != NULL && strcmp(was, is) != 0))
+		if ((was == NULL) != (is == NULL) ||
+		    (was != NULL && strcmp(was, is) != 0))
 			log_msg(LOG_LEVEL_WARN, "reload",
-			    "%s is kept until the program is started anew", fixed_names[i]);
+			    "%s is kept until the program is started anew",
+			    fixed_names[i]);
 	}
 }
 
@@ -127,7 +134,8 @@ reload(void)
 		log_msg(LOG_LEVEL_ERR, "reload", "the old configuration is kept");
 		tell(WORKER_KEPT);
 	} else {
-		if (log_open(ops->name, conf.log_target, (enum log_level)conf.log_level, &err) < 0)
+		if (log_open(ops->name, conf.log_target, (enum log_level)conf.log_level,
+			&err) < 0)
 			log_err("reload", &err);
 		warn_fixed(&conf);
 		worker.drain = conf.drain;
@@ -140,7 +148,8 @@ reload(void)
 	daemon_conf_clear(&conf);
 }
 
-/* Everything that can fail before the first client.  Returns an exit status, 0: go on. */
+/* Everything that can fail before the first client.  Returns an exit status, 0: go on.
+ */
 static int
 set_up(void)
 {
@@ -155,7 +164,8 @@ set_up(void)
 		status = EX_CONFIG;
 		goto out;
 	}
-	if (log_open(ops->name, conf.log_target, (enum log_level)conf.log_level, &err) < 0) {
+	if (log_open(ops->name, conf.log_target, (enum log_level)conf.log_level, &err) <
+	    0) {
 		log_err("start", &err);
 		ops->snapshot_unref(conf.snapshot);
 		status = EX_CONFIG;
@@ -163,8 +173,9 @@ set_up(void)
 	}
 	worker.drain = conf.drain;
 	for (size_t i = 0; i < 5; i++)
-		worker.fixed[i] =
-		    fixed_value(&conf, i) == NULL ? NULL : strdup(fixed_value(&conf, i));
+		worker.fixed[i] = fixed_value(&conf, i) == NULL
+		    ? NULL
+		    : strdup(fixed_value(&conf, i));
 	if (ops->start(conf.snapshot, &err) < 0) {
 		log_err("start", &err);
 		status = EX_OSERR;
@@ -192,7 +203,8 @@ serve(void *arg)
 {
 	struct err err = { 0 };
 
-	if (milter_serve(worker.ops->milter, worker.listen_fd, on_ready, NULL, &err) < 0)
+	if (milter_serve(worker.ops->milter, worker.listen_fd, on_ready, NULL, &err) <
+	    0)
 		log_err("worker", &err);
 	_exit(EX_OSERR);
 	return arg;
@@ -205,7 +217,8 @@ finish(void)
 	bool idle = milter_stop(clock_mono_ms() + STOP_GRACE_MS);
 
 	if (!idle)
-		log_msg(LOG_LEVEL_WARN, "worker", "callbacks still run; ending all the same");
+		log_msg(LOG_LEVEL_WARN, "worker",
+		    "callbacks still run; ending all the same");
 	else if (worker.ops->stop != NULL)
 		worker.ops->stop();
 	nanosleep(&(struct timespec){ .tv_nsec = LAST_ANSWER_MS * 1000000L }, NULL);
@@ -218,7 +231,8 @@ finish(void)
 static char
 next_word(int timeout_ms, bool *link_open)
 {
-	struct pollfd p[2] = { { .fd = *link_open ? worker.link_fd : -1, .events = POLLIN },
+	struct pollfd p[2] = { { .fd = *link_open ? worker.link_fd : -1,
+				   .events = POLLIN },
 		{ .fd = worker.signal_pipe[0], .events = POLLIN } };
 	char c = 0;
 
@@ -243,7 +257,7 @@ drain(char how, bool link_open)
 	int64_t earliest = how == WORKER_STOP ? now : now + UNSEEN_CLIENT_MS;
 	int64_t idle_until = now + WORKER_IDLE_MAX * 1000;
 	int64_t until = how == WORKER_STOP ? now + worker.drain * 1000
-	                                   : idle_until + worker.drain * 1000;
+					   : idle_until + worker.drain * 1000;
 
 	milter_stop_accepting();
 	log_msg(LOG_LEVEL_INFO, "drain", "%u messages on %u connections",
@@ -265,7 +279,8 @@ drain(char how, bool link_open)
 }
 
 void
-worker_run(const struct daemon_ops *ops, const char *conf_path, int link_fd, int listen_fd)
+worker_run(
+    const struct daemon_ops *ops, const char *conf_path, int link_fd, int listen_fd)
 {
 	bool link_open = true;
 	pthread_t thread;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A daemon like ours whose verdicts the addresses choose, for tests of the glue and of the
- * process tree.  The local part of a recipient says what happens at RCPT:
+/* A daemon like ours whose verdicts the addresses choose, for tests of the glue and of
+ *the process tree.  The local part of a recipient says what happens at RCPT:
  *
  *	wait250      wait 250 ms for an answer that never comes, then continue
- *	reject, tempfail, misfit, percent, long, discard, quarantine (illegal there), crash
- *	facts, counts, mark     refuse with what is known as the text
- *	edit, body, empty, badbody   record edits for the end of message
- * and that of the sender the same at MAIL, or, behind "eoh-" and "eom-", at these steps. */
+ *	reject, tempfail, misfit, percent, long, discard, quarantine (illegal there),
+ *crash facts, counts, mark     refuse with what is known as the text edit, body, empty,
+ *badbody   record edits for the end of message and that of the sender the same at MAIL,
+ *or, behind "eoh-" and "eom-", at these steps. */
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -27,9 +27,11 @@ struct snapshot {
 	int64_t drain;
 };
 
-#define TEXT(setting, field, value) \
-	{ .name = setting, .type = CONF_STRING, .offset = offsetof(struct snapshot, field), \
-		.def = value }
+#define TEXT(setting, field, value)                                                    \
+	{                                                                              \
+		.name = setting, .type = CONF_STRING,                                  \
+		.offset = offsetof(struct snapshot, field), .def = value               \
+	}
 
 static const struct conf_setting settings[] = {
 	TEXT("socket", socket, NULL),
@@ -38,8 +40,11 @@ static const struct conf_setting settings[] = {
 	TEXT("mark", mark, "none"),
 	TEXT("start", start, NULL), /* "fail", "hang" */
 	TEXT("spool", spool_dir, "/tmp"),
-	{ .name = "drain", .type = CONF_TIME, .offset = offsetof(struct snapshot, drain),
-	    .def = "5s", .max = 600 },
+	{ .name = "drain",
+	    .type = CONF_TIME,
+	    .offset = offsetof(struct snapshot, drain),
+	    .def = "5s",
+	    .max = 600 },
 };
 static const struct conf_table table = { "testfilter", settings,
 	sizeof(settings) / sizeof(settings[0]), sizeof(struct snapshot) };
@@ -68,8 +73,8 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 	struct snapshot *s = xcalloc(1, sizeof(*s));
 
 	conf_defaults(&table, s);
-	for (const struct conf_node *n = tree == NULL ? NULL : conf_root(tree); n != NULL;
-	     n = n->next) {
+	for (const struct conf_node *n = tree == NULL ? NULL : conf_root(tree);
+	     n != NULL; n = n->next) {
 		const struct conf_setting *setting = conf_find(&table, n->name.text);
 
 		if (setting == NULL)
@@ -169,11 +174,12 @@ facts(struct milter_session *s)
 	char ip[IP_TEXT_MAX];
 
 	return verdict_refuse(550, "5.7.1", "facts",
-	    "ip=%s port=%u name=%s ok=%d helo=%s auth=%s/%s id=%s daemon=%s mta=%s tls=%s "
+	    "ip=%s port=%u name=%s ok=%d helo=%s auth=%s/%s id=%s daemon=%s mta=%s "
+	    "tls=%s "
 	    "rcpt_mailer=%s mail_addr=%s",
-	    ip_format(&c->ip, ip), c->port, c->name, c->name_confirmed, c->helo, c->auth,
-	    c->auth_type, c->queue_id, c->daemon, c->mta, c->tls, mailer == NULL ? "-" : mailer,
-	    mail_addr == NULL ? "-" : mail_addr);
+	    ip_format(&c->ip, ip), c->port, c->name, c->name_confirmed, c->helo,
+	    c->auth, c->auth_type, c->queue_id, c->daemon, c->mta, c->tls,
+	    mailer == NULL ? "-" : mailer, mail_addr == NULL ? "-" : mail_addr);
 }
 
 static void
@@ -195,7 +201,8 @@ edit(struct milter_session *s)
 	    milter_add_header(s, STR("X-Bad"), STR("a\r\nInjected: b"), &err) == 0 ||
 	    milter_add_header(s, STR("X-Bad"), STR("a\nInjected: b"), &err) == 0 ||
 	    milter_add_rcpt(s, STR("a@b\r\nRCPT TO:<c>"), &err) == 0 || r != 0)
-		log_msg(LOG_LEVEL_ERR, "edit", "edits are judged wrongly: %s", err.text);
+		log_msg(
+		    LOG_LEVEL_ERR, "edit", "edits are judged wrongly: %s", err.text);
 }
 
 static void
@@ -240,7 +247,8 @@ refusal(const char *word)
 	if (strcmp(word, "tempfail") == 0)
 		return verdict_refuse(451, "4.7.1", "tempfail", "come back later");
 	if (strcmp(word, "percent") == 0)
-		return verdict_refuse(550, "5.7.1", "percent", "100%% sure, %%s and %%n");
+		return verdict_refuse(
+		    550, "5.7.1", "percent", "100%% sure, %%s and %%n");
 	if (strcmp(word, "misfit") == 0)
 		return (struct verdict){ .action = ACTION_REJECT,
 			.code = 451,
@@ -249,7 +257,8 @@ refusal(const char *word)
 	if (strcmp(word, "discard") == 0)
 		v.action = ACTION_DISCARD;
 	if (strcmp(word, "quarantine") == 0)
-		v = (struct verdict){ .action = ACTION_QUARANTINE, .text = "held\r\nfor you" };
+		v = (struct verdict){ .action = ACTION_QUARANTINE,
+			.text = "held\r\nfor you" };
 	if (strcmp(word, "long") == 0) {
 		v = verdict_refuse(550, "5.7.1", "long", "%s", "");
 		for (size_t i = 0; i < sizeof(v.text) - 1; i++)
@@ -307,7 +316,8 @@ on_connect(struct milter_session *s, void *conn)
 
 	(void)conn;
 	if (strcmp(ip_format(&milter_client(s)->ip, ip), "192.0.2.66") == 0)
-		return (struct verdict){ .action = ACTION_DISCARD }; /* not legal there */
+		return (
+		    struct verdict){ .action = ACTION_DISCARD }; /* not legal there */
 	return verdict_continue("ok");
 }
 
