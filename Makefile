@@ -34,13 +34,14 @@ PKG_base   := libxxhash
 PKG_net    := libcares
 PKG_db     := lmdb
 PKG_milter := milter
+PKG_jail   := libseccomp
 PKG_event  := libevent_core
 pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread
 LIBS_access   = $(call pkgs,base net db milter)
 LIBS_greylist = $(call pkgs,base net db milter)
 LIBS_relay    = $(call pkgs,base net db event)
 LIBS_ctl      = $(call pkgs,base net db event)
-LIBS_tests    = $(call pkgs,base net db milter event) $(shell $(PKG) --libs check)
+LIBS_tests    = $(call pkgs,base net db milter event jail) $(shell $(PKG) --libs check)
 
 MILTERS := $(patsubst milters/%/main.c,%,$(wildcard milters/*/main.c))
 CONTRIB := $(patsubst contrib/%/main.c,%,$(wildcard contrib/*/main.c))
