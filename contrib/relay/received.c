@@ -40,7 +40,7 @@ received_write(struct buf *out, const struct received *r)
 {
 	char ip[IP_TEXT_MAX], date[40];
 
-	(void)buf_add_cstr(out, "Received: from ");
+	(void)buf_add_cstr(out, "from ");
 	add_plain(out, r->helo[0] == '\0' ? "unknown" : r->helo);
 	(void)buf_add_cstr(out, " (");
 	add_plain(out, r->name[0] == '\0' || r->name[0] == '[' ? "unknown" : r->name);
@@ -58,7 +58,7 @@ received_write(struct buf *out, const struct received *r)
 		(void)buf_add_cstr(out, ">");
 	}
 	received_date(r->now, date);
-	return buf_addf(out, ";\r\n\t%s\r\n", date) < 0 || out->failed ? -1 : 0;
+	return buf_addf(out, ";\r\n\t%s", date) < 0 || out->failed ? -1 : 0;
 }
 
 size_t

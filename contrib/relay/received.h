@@ -23,8 +23,8 @@ struct received {
 	int64_t now; /* wall seconds */
 };
 
-/* Append "Received: ...CRLF".  Foreign text is cut to what cannot break the line or its
- * comment.  -1: out is full. */
+/* Append the field's value, folded, without a line end behind it.  Foreign text is cut
+ * to what cannot break the line or its comment.  -1: out is full. */
 int received_write(struct buf *out, const struct received *r);
 
 /* The field's date in UTC, RFC 5322 3.3: "Fri, 20 Nov 2026 09:10:00 +0000". */

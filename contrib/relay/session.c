@@ -27,6 +27,11 @@ const struct session_conf session_conf_default = {
 	.pipelining_guard = true,
 };
 
+#define STRESS_COMMAND_MS 10000
+#define STRESS_DATA_MS 30000
+#define STRESS_ERRORS 5
+#define STRESS_JUNK 10
+
 static const char *const state_names[] = { "greeting", "refused", "start", "ready",
 	"mail", "rcpt", "data", "message", "closed" };
 _Static_assert(
@@ -67,6 +72,7 @@ session_new(const struct session_conf *conf, const struct session_ops *ops, void
 	struct session *s = xcalloc(1, sizeof(*s));
 
 	s->conf = *conf;
+	s->usual = *conf;
 	s->ops = ops;
 	s->arg = arg;
 	s->trusted = trusted;
@@ -561,6 +567,28 @@ session_tick(struct session *s, int64_t now_ms)
 	s->now_ms = now_ms;
 	session_end(s, 421, "4.4.2", "you are too slow, closing the connection");
 	run(s);
+}
+
+static int64_t
+least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+void
+session_stress(struct session *s, bool stress, int64_t now_ms)
+{
+	struct session_conf *c = &s->conf;
+
+	*c = s->usual;
+	if (!stress)
+		return;
+	c->command_ms = least(c->command_ms, STRESS_COMMAND_MS);
+	c->data_ms = least(c->data_ms, STRESS_DATA_MS);
+	c->errors_max = (unsigned)least(c->errors_max, STRESS_ERRORS);
+	c->junk_max = (unsigned)least(c->junk_max, STRESS_JUNK);
+	s->deadline_ms = least(s->deadline_ms,
+	    now_ms + (s->state == SESSION_DATA ? c->data_ms : c->command_ms));
 }
 
 void

@@ -119,6 +119,10 @@ struct buf *session_output(struct session *s);
 int64_t session_wake(const struct session *s);
 void session_tick(struct session *s, int64_t now_ms);
 
+/* Under stress (too many clients) everything is shorter: 10 s for a command, 30 s of
+ * grace for text, 5 errors, 10 idle commands; at once for what is under way. */
+void session_stress(struct session *s, bool stress, int64_t now_ms);
+
 /* Say 421 with this text as soon as no transaction is under way, then close. */
 void session_shutdown(struct session *s, struct str text, int64_t now_ms);
 

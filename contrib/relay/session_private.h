@@ -18,7 +18,8 @@ enum session_question {
 };
 
 struct session {
-	struct session_conf conf;
+	struct session_conf conf; /* in force; under stress tighter than usual */
+	struct session_conf usual;
 	const struct session_ops *ops;
 	void *arg;
 	bool trusted;

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The envelope: connection checks, EHLO, sender and recipients.  Relaying and routes
+ * are judged before the filters are asked; a filter can refuse but never grant. */
+#include "contrib/relay/connection_mail.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/id.h"
+#include "common/base/log.h"
+#include "common/base/xalloc.h"
+#include "contrib/relay/connection_message.h"
+#include "contrib/relay/route.h"
+
+void
+connection_facts_clear(struct client_facts *f)
+{
+	free(f->name);
+	free(f->helo);
+	free(f->login);
+	*f = (struct client_facts){ .resolve = NULL };
+}
+
+void
+connection_mail_clear(struct connection *c)
+{
+	envelope_clear(&c->envelope);
+	envelope_init(&c->envelope);
+	session_attrs_clear(&c->forward);
+	free(c->discarded_by);
+	free(c->rcpt);
+	c->discarded_by = NULL;
+	c->rcpt = NULL;
+	c->discard = false;
+	if (c->handoff != NULL)
+		handoff_abandon(c->handoff);
+	c->handoff = NULL;
+	connection_text_clear(c);
+}
+
+/* One line for whatever we refuse before there is a message. */
+static void
+log_refused(const struct connection *c, const char *stage, int code,
+    const char *enhanced, const char *text, const char *by)
+{
+	struct logline l;
+	char ip[IP_TEXT_MAX];
+
+	logline_init(&l, LOG_LEVEL_INFO, "refused");
+	logline_cstr(&l, "stage", stage);
+	if (c->envelope.id[0] != '\0')
+		logline_cstr(&l, "id", c->envelope.id);
+	logline_cstr(&l, "client", ip_format(&c->client.ip, ip));
+	if (c->client.name != NULL)
+		logline_cstr(&l, "name", c->client.name);
+	if (c->client.helo != NULL)
+		logline_cstr(&l, "helo", c->client.helo);
+	if (c->envelope.id[0] != '\0')
+		logline_cstr(&l, "from", c->envelope.sender);
+	if (c->rcpt != NULL)
+		logline_cstr(&l, "to", c->rcpt);
+	logline_int(&l, "code", code);
+	logline_cstr(&l, "status", enhanced);
+	logline_cstr(&l, "text", text);
+	logline_cstr(&l, "by", by);
+	logline_send(&l);
+}
+
+static void
+refuse_chain(struct connection *c, const char *stage, const struct chain_reply *r)
+{
+	log_refused(c, stage, r->code, r->enhanced, r->text,
+	    r->filter == NULL ? "filter" : r->filter);
+	connection_answer_chain(c, r);
+}
+
+static void
+refuse(struct connection *c, const char *stage, const struct verdict *v)
+{
+	log_refused(c, stage, v->code, v->enhanced, v->text, "relay");
+	connection_answer_verdict(c, v);
+}
+
+/* CONTINUE, and what means the same for the client just now. */
+static bool
+goes_on(struct connection *c, const struct chain_reply *r)
+{
+	if (r->action == CHAIN_DISCARD && !c->discard) {
+		c->discard = true;
+		c->discarded_by = xstrdup(r->filter == NULL ? "filter" : r->filter);
+	}
+	return r->action == CHAIN_CONTINUE || r->action == CHAIN_DISCARD ||
+	    r->action == CHAIN_HOLD;
+}
+
+/* --- connect --- */
+
+/* A tempfail is kept by the chain for every MAIL: a greeting cannot say "later" but by
+ * closing. */
+static void
+on_chain_connect(void *arg, const struct chain_reply *r)
+{
+	struct connection *c = arg;
+
+	c->discard = false;
+	if (r->action == CHAIN_REJECT || r->action == CHAIN_CLOSE)
+		refuse_chain(c, "connect", r);
+	else
+		connection_answer(c, 220, "", "");
+}
+
+static void
+ask_chain(struct connection *c)
+{
+	const struct relay_conf *conf = c->gate->handoff.conf;
+	struct chain_client client = {
+		.ip = c->client.ip,
+		.port = c->client.port,
+		.name = c->client.name,
+		.resolve = c->client.resolve,
+		.host = conf->host,
+		.daemon = conf->name,
+		.local = c->local,
+		.local_port = c->local_port,
+	};
+
+	c->chain = milter_chain_new(
+	    c->gate->handoff.base, conf->milters.list, conf->milters.n, &client);
+	if (c->client.login != NULL && c->client.login[0] != '\0')
+		milter_chain_macro(c->chain, "auth_authen", c->client.login);
+	milter_chain_connect(c->chain, on_chain_connect, c);
+}
+
+static void
+set_name(struct connection *c, const char *name, const char *resolve)
+{
+	char ip[IP_TEXT_MAX];
+
+	free(c->client.name);
+	c->client.resolve = resolve;
+	if (name[0] != '\0')
+		c->client.name = xstrdup(name);
+	else if (c->client.ip.family != 0)
+		c->client.name =
+		    xasprintf("[%s%s]", c->client.ip.family == AF_INET6 ? "IPv6:" : "",
+			ip_format(&c->client.ip, ip));
+	else
+		c->client.name = xstrdup("unknown");
+}
+
+static void
+on_name(void *arg, const char *name, const char *resolve)
+{
+	struct connection *c = arg;
+
+	c->lookup = NULL;
+	set_name(c, name, resolve);
+	ask_chain(c);
+}
+
+static void
+on_connect(void *arg)
+{
+	struct connection *c = arg;
+
+	if (c->client.name != NULL) {
+		ask_chain(c);
+	} else if (ip_is_loopback(&c->client.ip)) {
+		set_name(c, "localhost", "OK");
+		ask_chain(c);
+	} else if (c->gate->names == NULL || c->client.ip.family == 0) {
+		set_name(c, "", "FAIL");
+		ask_chain(c);
+	} else {
+		c->lookup =
+		    client_name_start(c->gate->names, &c->client.ip, on_name, c);
+	}
+}
+
+static void
+on_xclient(void *arg, const struct session_attrs *a)
+{
+	struct connection *c = arg;
+
+	milter_chain_free(c->chain);
+	c->chain = NULL;
+	connection_mail_clear(c);
+	free(c->client.helo);
+	c->client.helo = NULL;
+	if (a->has_addr) {
+		c->client.ip = a->addr;
+		c->client.port = 0;
+		free(c->client.name); /* the name of another */
+		c->client.name = NULL;
+	}
+	if (a->has_port)
+		c->client.port = a->port;
+	if (a->name != NULL)
+		set_name(c, a->name, a->name[0] != '\0' ? "OK" : "FAIL");
+	if (a->login != NULL) {
+		free(c->client.login);
+		c->client.login = xstrdup(a->login);
+	}
+	on_connect(c);
+}
+
+static void
+on_xforward(void *arg, const struct session_attrs *a)
+{
+	struct connection *c = arg;
+	struct session_attrs *f = &c->forward;
+	char *const from[] = { a->name, a->helo, a->proto, a->ident, a->source };
+	char **const to[] = { &f->name, &f->helo, &f->proto, &f->ident, &f->source };
+
+	/* It may come in several commands, which add up. */
+	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++) {
+		if (from[i] != NULL) {
+			free(*to[i]);
+			*to[i] = xstrdup(from[i]);
+		}
+	}
+	if (a->has_addr) {
+		f->has_addr = true;
+		f->addr = a->addr;
+	}
+	if (a->has_port) {
+		f->has_port = true;
+		f->port = a->port;
+	}
+}
+
+/* --- EHLO --- */
+
+static void
+answer_helo(struct connection *c)
+{
+	const struct relay_conf *conf = c->gate->handoff.conf;
+	char text[600];
+
+	if (!session_extended(c->session)) {
+		connection_answer(c, 250, "", conf->host);
+		return;
+	}
+	(void)snprintf(text, sizeof(text),
+	    "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nENHANCEDSTATUSCODES%s", conf->host,
+	    (unsigned long long)conf->message_size,
+	    c->trusted ? "\nXCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+			 "\nXFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
+		       : "");
+	connection_answer(c, 250, "", text);
+}
+
+static void
+on_chain_helo(void *arg, const struct chain_reply *r)
+{
+	struct connection *c = arg;
+
+	c->discard = false;
+	if (r->action == CHAIN_CLOSE)
+		refuse_chain(c, "helo", r);
+	else
+		answer_helo(c);
+}
+
+static void
+on_helo(void *arg, struct str name, bool extended)
+{
+	struct connection *c = arg;
+
+	free(c->client.helo);
+	c->client.helo = str_dup(name);
+	c->client.proto = extended ? "ESMTP" : "SMTP";
+	milter_chain_helo(c->chain, c->client.helo, on_chain_helo, c);
+}
+
+/* --- MAIL --- */
+
+/* Text of XFORWARD where it was told and is known, else what we see ourselves. */
+static void
+set_text(char **field, const char *told, const char *seen)
+{
+	const char *value = told != NULL && told[0] != '\0' ? told : seen;
+
+	envelope_set(field, str_of(value == NULL ? "" : value));
+}
+
+static void
+begin_envelope(
+    struct connection *c, const struct address *sender, uint64_t size, bool body_8bit)
+{
+	struct envelope *e = &c->envelope;
+	const struct session_attrs *f = &c->forward;
+
+	envelope_clear(e);
+	envelope_init(e);
+	if (f->ident != NULL && id_ok(str_of(f->ident)))
+		(void)snprintf(e->id, sizeof(e->id), "%s", f->ident);
+	else
+		id_make(e->id);
+	envelope_set(&e->sender, sender->null ? STR("") : sender->whole);
+	e->size = size;
+	e->body_8bit = body_8bit;
+	e->client = f->has_addr ? f->addr : c->client.ip;
+	e->client_port = f->has_port ? f->port : c->client.port;
+	set_text(&e->client_name, f->name, c->client.name);
+	set_text(&e->helo, f->helo, c->client.helo);
+	set_text(&e->proto, f->proto, c->client.proto);
+	set_text(&e->auth, NULL, c->client.login);
+	e->received = clock_wall();
+	c->discard = false;
+}
+
+static void
+on_chain_mail(void *arg, const struct chain_reply *r)
+{
+	struct connection *c = arg;
+
+	if (goes_on(c, r)) {
+		if (r->action == CHAIN_HOLD)
+			envelope_set(&c->envelope.hold, str_of(r->reason));
+		connection_answer(c, 250, "2.1.0", "sender ok");
+		return;
+	}
+	milter_chain_abort(c->chain);
+	log_refused(c, "mail", r->code, r->enhanced, r->text,
+	    r->filter == NULL ? "filter" : r->filter);
+	connection_mail_clear(c);
+	connection_answer_chain(c, r);
+}
+
+/* The parts of a command as strings; returns storage for the caller to free. */
+static char *
+strings(const struct smtp_path *path, const char **text, const char **args)
+{
+	size_t size = path->path.len + 1, at = 0;
+	char *all;
+
+	for (size_t i = 0; i < path->n_params; i++)
+		size += path->params[i].text.len + 1;
+	all = xmalloc(size);
+	*text = all;
+	memcpy(all, path->path.p, path->path.len);
+	at = path->path.len;
+	all[at++] = '\0';
+	for (size_t i = 0; i < path->n_params; i++) {
+		struct str p = path->params[i].text;
+
+		args[i] = all + at;
+		memcpy(all + at, p.p, p.len);
+		at += p.len;
+		all[at++] = '\0';
+	}
+	return all;
+}
+
+static void
+on_mail(void *arg, const struct smtp_path *path, const struct address *sender,
+    uint64_t size, bool body_8bit)
+{
+	struct connection *c = arg;
+	const struct relay_conf *conf = c->gate->handoff.conf;
+	const char *args[SMTP_PARAMS_MAX], *text, *why = NULL;
+	char *storage;
+
+	if (!queue_client_accepting(c->gate->handoff.queue, &why)) {
+		connection_answer(c, 452, "4.3.1", why);
+		return;
+	}
+	if (c->gate->in_flight + size > conf->in_flight) {
+		connection_answer(
+		    c, 452, "4.3.1", "too many messages at once, try later");
+		return;
+	}
+	begin_envelope(c, sender, size, body_8bit);
+	storage = strings(path, &text, args);
+	milter_chain_mail(
+	    c->chain, c->envelope.id, text, args, path->n_params, on_chain_mail, c);
+	free(storage);
+}
+
+/* --- RCPT --- */
+
+static void
+take_rcpt(struct connection *c)
+{
+	if (envelope_add_rcpt(&c->envelope, c->rcpt) < 0)
+		connection_answer(
+		    c, 452, "4.5.3", "too many recipients, send the rest later");
+	else
+		connection_answer(c, 250, "2.1.5", "recipient ok");
+}
+
+static void
+on_chain_rcpt(void *arg, const struct chain_reply *r)
+{
+	struct connection *c = arg;
+
+	if (c->refused.action != ACTION_CONTINUE)
+		refuse(c, "rcpt", &c->refused);
+	else if (goes_on(c, r))
+		take_rcpt(c);
+	else
+		refuse_chain(c, "rcpt", r);
+}
+
+/* Is there a way to this domain? */
+static struct verdict
+judge_route(const struct connection *c, struct str domain)
+{
+	const struct handoff_env *env = &c->gate->handoff;
+	struct map_table *table =
+	    env->mailertable == NULL ? NULL : map_table_ref(env->mailertable);
+	struct route route;
+
+	route_find(table, str_of(env->conf->smarthost), domain, &route);
+	if (table != NULL)
+		map_table_unref(table);
+	switch (route.kind) {
+	case ROUTE_HOST:
+	case ROUTE_MX:
+		break;
+	case ROUTE_ERROR:
+		return verdict_refuse(
+		    route.code, route.enhanced, "mailertable", "%s", route.text);
+	case ROUTE_NONE:
+		if (relaying_domain(c->gate->relaying, domain))
+			return verdict_refuse(451, "4.3.5", "no-route",
+			    "this host does not know yet where that mail goes");
+		return verdict_refuse(
+		    550, "5.4.4", "no-route", "no way known to that domain");
+	}
+	return verdict_continue("route");
+}
+
+static void
+set_rcpt(struct connection *c, const struct address *rcpt)
+{
+	const struct relay_conf *conf = c->gate->handoff.conf;
+
+	free(c->rcpt);
+	if (rcpt->domain.len > 0)
+		c->rcpt = str_dup(rcpt->whole);
+	else if (conf->postmaster[0] != '\0')
+		c->rcpt = xstrdup(conf->postmaster);
+	else
+		c->rcpt = xasprintf("postmaster@%s", conf->host);
+}
+
+static void
+on_rcpt(void *arg, const struct smtp_path *path, const struct address *rcpt)
+{
+	struct connection *c = arg;
+	const char *args[SMTP_PARAMS_MAX], *text;
+	char *storage, *refused = NULL;
+	struct str stored;
+	ptrdiff_t at;
+
+	c->refused = relaying_check(c->gate->relaying, &c->client.ip, path->path, rcpt);
+	if (c->refused.action == ACTION_CONTINUE) {
+		set_rcpt(c, rcpt);
+		stored = str_of(c->rcpt);
+		at = str_rindex(stored, '@');
+		c->refused =
+		    judge_route(c, str_sub(stored, (size_t)(at + 1), stored.len));
+	} else {
+		free(c->rcpt);
+		c->rcpt = str_dup(rcpt->whole);
+	}
+	/* A filter's discard stands for the whole message, whoever it is for. */
+	if (c->discard) {
+		if (c->refused.action != ACTION_CONTINUE)
+			refuse(c, "rcpt", &c->refused);
+		else
+			take_rcpt(c);
+		return;
+	}
+	if (c->refused.action != ACTION_CONTINUE)
+		refused = xasprintf(
+		    "%d %s %s", c->refused.code, c->refused.enhanced, c->refused.text);
+	storage = strings(path, &text, args);
+	milter_chain_rcpt(
+	    c->chain, text, args, path->n_params, refused, on_chain_rcpt, c);
+	free(storage);
+	free(refused);
+}
+
+static void
+on_reset(void *arg)
+{
+	struct connection *c = arg;
+
+	if (c->chain != NULL)
+		milter_chain_abort(c->chain);
+	connection_mail_clear(c);
+}
+
+const struct session_ops connection_ops = {
+	.connect = on_connect,
+	.helo = on_helo,
+	.mail = on_mail,
+	.rcpt = on_rcpt,
+	.data = connection_on_data,
+	.text = connection_on_text,
+	.message = connection_on_message,
+	.reset = on_reset,
+	.xclient = on_xclient,
+	.xforward = on_xforward,
+};
