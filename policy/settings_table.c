@@ -289,7 +289,7 @@ static const struct conf_setting state_rows[] = {
 	    STAGE_START, MERGE_OWN, "where state is kept"),
 	STRING_ROW("path", AT(state, path), "/var/lib/postern/state", STAGE_START,
 	    path_wrong, "folder of the embedded store"),
-	CONF_ROW("size", CONF_SIZE, AT(state, size), "1G", 1 << 20, (int64_t)1 << 44,
+	CONF_ROW("size", CONF_SIZE, AT(state, size), "1G", 8 << 20, (int64_t)1 << 44,
 	    NULL, STAGE_START, MERGE_OWN, "room of the embedded store"),
 	CONF_ROW("sync", CONF_TIME_MS, AT(state, sync_ms), "1s", 0, 60000, NULL,
 	    STAGE_START, MERGE_OWN,
