@@ -177,6 +177,8 @@ read_statement(struct settings *s, const struct conf_node *node, struct errs *er
 {
 	const struct conf_table *run = settings_table_list[SECTION_RUN];
 
+	if (str_is(node->name.text, "list") || str_is(node->name.text, "policy"))
+		return; /* policy_set.c says what is missing */
 	for (size_t i = SECTION_RUN + 1; i < SECTIONS; i++) {
 		const struct conf_table *table = settings_table_list[i];
 
