@@ -332,9 +332,10 @@ static const struct conf_setting greylist_rows[] = {
 	    STAGE_RCPT, MERGE_MIN, "bits of an IPv6 client that count"),
 	CONF_ROW("header", CONF_BOOL, AT(greylist, header), "on", 0, 0, NULL, STAGE_EOM,
 	    MERGE_MAX, "write X-Greylist"),
-	STRING_ROW("text", AT(greylist, text),
-	    "\"Greylisted: please try again in %w seconds\"", STAGE_RCPT, text_wrong,
-	    "reply to a deferred recipient; %w: seconds to wait"),
+	CONF_ROW("text", CONF_STRING, AT(greylist, text),
+	    "\"Greylisted: please try again in %w seconds\"", 0, 0, NULL, STAGE_RCPT,
+	    MERGE_ALL, "reply to a deferred recipient; %w: seconds to wait",
+	    .check = text_wrong),
 };
 
 static const struct conf_setting access_rows[] = {
