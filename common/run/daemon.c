@@ -224,6 +224,7 @@ supervise(
 	struct listener l = { .fd = -1, .lock_fd = -1 };
 	struct err err = { 0 };
 	char program[4096];
+	bool foreground = o->foreground || ready_supervised();
 
 	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	if (len < 0)
@@ -246,7 +247,7 @@ supervise(
 	if (log_open(
 		ops->name, conf->log_target, (enum log_level)conf->log_level, &err) < 0)
 		goto out;
-	if (!o->foreground && !ready_supervised()) {
+	if (!foreground) {
 		sup.background_fd = go_background();
 		if (sup.background_fd < 0) {
 			status = EX_OSERR;
