@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/ip.h"
 #include "milters/access/access_relay.h"
 #include "milters/access/access_search.h"
 #include "milters/access/access_value.h"
@@ -352,7 +353,9 @@ check_helo(const struct access *a)
 		return nothing(ACCESS_CHECK_RCPT);
 	ptrdiff_t dot = str_index(helo, '.');
 	bool inner_dot = dot > 0 && (size_t)dot + 1 < helo.len;
-	if (inner_dot && !access_is_local(c, helo) &&
+	struct ip own; /* nobody else is at our loopback address */
+	bool loopback = helo.p[0] == '[' && ip_parse(helo, &own) && ip_is_loopback(&own);
+	if (inner_dot && !loopback && !access_is_local(c, helo) &&
 	    !str_starts_nocase(helo, STR("[IPv6:")))
 		return nothing(ACCESS_CHECK_RCPT);
 	return refused(ACCESS_CHECK_RCPT,

@@ -76,9 +76,8 @@ full_address_relays(const struct access *a, const struct access_addr *rcpt)
 			return hit.value.word == ACCESS_WORD_RELAY;
 		return says_relay(a, "To:", access_search_exact, rcpt->domain);
 	}
-	if (access_search_full(&both, rcpt, rcpt->domain, &hit) &&
-	    hit.value.word == ACCESS_WORD_RELAY)
-		return true;
+	if (access_search_full(&both, rcpt, rcpt->domain, &hit))
+		return hit.value.word == ACCESS_WORD_RELAY;
 	if (says_relay(a, "To:", access_search_host, rcpt->domain))
 		return true;
 	snprintf(key, sizeof(key), "%s@", rcpt->local);

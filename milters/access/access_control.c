@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Limits that stand in the access map.  They are searched by their tags alone; who counts
+ * connections is not decided here. */
+#include "milters/access/access_control.h"
+
+#include <stdio.h>
+
+#include "milters/access/access_search.h"
+
+/* What is no number counts as 0, as in sendmail. */
+static unsigned long
+number_of(struct str value)
+{
+	struct str word;
+	uint64_t n;
+
+	if (!str_word(&value, &word) || !str_to_uint(word, 0, UINT32_MAX, &n))
+		return 0;
+	return (unsigned long)n;
+}
+
+long
+access_greet_pause(const struct access *a, long fallback)
+{
+	const struct access_search s = { a, "GreetPause:", ACCESS_TAGGED };
+	struct access_hit hit;
+
+	if (access_search_host(&s, str_of(a->client.name), &hit) ||
+	    access_search_addr(&s, str_of(a->client.addr), &hit))
+		return (long)number_of(hit.entry.value);
+	return fallback;
+}
+
+struct access_result
+access_check_limit(const struct access *a, enum access_limit limit, unsigned long count)
+{
+	bool rate = limit == ACCESS_LIMIT_RATE;
+	const struct access_search s = { a, rate ? "ClientRate:" : "ClientConn:",
+		ACCESS_TAGGED };
+	struct access_result r = { .kind = ACCESS_NONE, .check = ACCESS_CHECK_RELAY };
+	struct access_hit hit;
+
+	if (!access_search_addr(&s, str_of(a->client.addr), &hit) &&
+	    !access_search_exact(&s, STR(""), &hit))
+		return r;
+	/* "0" is no limit; but a value that is no number limits to nothing. */
+	if (str_is(str_trim(hit.entry.value), "0") ||
+	    count <= number_of(hit.entry.value) || hit.value.word == ACCESS_WORD_SKIP)
+		return r;
+	r.kind = ACCESS_REFUSED;
+	r.file = hit.entry.file;
+	r.line = hit.entry.line;
+	snprintf(r.key, sizeof(r.key), "%s", hit.key);
+	r.verdict = verdict_refuse(452, "4.3.2", rate ? "client rate" : "client connections",
+	    "%s",
+	    rate ? "Connection rate limit exceeded." : "Too many open connections.");
+	return r;
+}

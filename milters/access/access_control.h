@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Numbers in the access map: GreetPause, ClientRate and ClientConn.  Pure. */
+#ifndef POSTERN_ACCESS_CONTROL_H
+#define POSTERN_ACCESS_CONTROL_H
+
+#include "milters/access/access_map.h"
+
+/* Milliseconds to wait before the greeting; fallback: without an entry. */
+long access_greet_pause(const struct access *a, long fallback);
+
+enum access_limit { ACCESS_LIMIT_RATE, ACCESS_LIMIT_CONNECTIONS };
+/* count: this connection included.  NONE, or REFUSED with 452. */
+struct access_result access_check_limit(
+    const struct access *a, enum access_limit limit, unsigned long count);
+
+#endif
