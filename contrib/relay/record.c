@@ -165,7 +165,8 @@ put(struct writer *w, struct str s, struct err *err)
 }
 
 static int
-put_message(struct writer *w, int fd, uint64_t at, uint64_t len, struct err *err)
+put_message(struct writer *w, const struct qio *q, int fd, uint64_t at, uint64_t len,
+    struct err *err)
 {
 	char *chunk = xmalloc(CHUNK);
 	int rc = 0;
@@ -173,7 +174,7 @@ put_message(struct writer *w, int fd, uint64_t at, uint64_t len, struct err *err
 	while (rc == 0 && len > 0) {
 		size_t n = len < CHUNK ? (size_t)len : CHUNK;
 
-		if (qio_read(&qio_real, fd, chunk, n, at) != 0)
+		if (qio_read(q, fd, chunk, n, at) != 0)
 			rc = err_errno(err, "cannot read the message");
 		else
 			rc = put(w, (struct str){ chunk, n }, err);
@@ -199,8 +200,9 @@ put_slots_and_end(struct writer *w, size_t n_rcpts, struct err *err)
 }
 
 int
-record_write(int fd, const struct envelope *e, struct str header, int message_fd,
-    uint64_t message_offset, uint64_t message_len, struct err *err)
+record_write_from(int fd, const struct envelope *e, struct str header,
+    const struct qio *q, int message_fd, uint64_t message_offset, uint64_t message_len,
+    struct err *err)
 {
 	char head[RECORD_HEAD] = { 0 };
 	struct writer w = { .fd = fd, .at = RECORD_HEAD };
@@ -227,11 +229,19 @@ record_write(int fd, const struct envelope *e, struct str header, int message_fd
 	}
 	w.crc = crc32c(0, head, HEAD_CRC);
 	if (put(&w, buf_str(&b), err) == 0 && put(&w, header, err) == 0 &&
-	    put_message(&w, message_fd, message_offset, message_len, err) == 0)
+	    put_message(&w, q, message_fd, message_offset, message_len, err) == 0)
 		rc = put_slots_and_end(&w, e->n_rcpts, err);
 out:
 	buf_clear(&b);
 	return rc;
+}
+
+int
+record_write(int fd, const struct envelope *e, struct str header, int message_fd,
+    uint64_t message_offset, uint64_t message_len, struct err *err)
+{
+	return record_write_from(
+	    fd, e, header, &qio_real, message_fd, message_offset, message_len, err);
 }
 
 /* The numbers of a head, checked against the file's size. */
@@ -424,6 +434,7 @@ load_parts(const struct qio *q, int fd, bool check_crc, char *head, char *envelo
 	r->next_try = (int64_t)get_u64(head + 32);
 	r->tries = get_u32(head + 40);
 	r->envelope.size = r->message_len;
+	r->crc = expected;
 	if (!check_crc)
 		return 0;
 	uint32_t crc = crc32c(crc32c(0, head, HEAD_CRC), envelope, s->envelope_len);

@@ -41,6 +41,7 @@ struct record {
 	uint32_t tries;
 	uint64_t message_offset, message_len; /* in the file */
 	uint64_t slots_offset;
+	uint32_t crc; /* as the file says; verified when check_crc was asked for */
 };
 void record_clear(struct record *r);
 
@@ -49,6 +50,11 @@ void record_clear(struct record *r);
  * it (our Received: line and what the filters made of the header section). */
 int record_write(int fd, const struct envelope *e, struct str header, int message_fd,
     uint64_t message_offset, uint64_t message_len, struct err *err);
+
+/* The same with the message's octets from the spool. */
+int record_write_from(int fd, const struct envelope *e, struct str header,
+    const struct qio *q, int message_fd, uint64_t message_offset, uint64_t message_len,
+    struct err *err);
 
 /* Read and verify.  check_crc false: structure and END only.  On -1 *out is empty. */
 int record_read(int fd, bool check_crc, struct record *out, struct err *err);
