@@ -150,8 +150,10 @@ unknown_list(const struct reader *r, const struct conf_word *word)
 		conf_unknown(word, "list", names, r->set->n_lists, r->errs);
 	else
 		errs_add(r->errs, word->file, word->line,
-		    "\"%.*s\" is no list: expected the name of one, list \"%.*s\" { ... }",
-		    WORD_LEN(word->text), word->text.p, WORD_LEN(word->text), word->text.p);
+		    "\"%.*s\" is no list: expected the name of one, list \"%.*s\" { "
+		    "... }",
+		    WORD_LEN(word->text), word->text.p, WORD_LEN(word->text),
+		    word->text.p);
 	for (size_t i = 0; i < r->set->n_lists; i++) {
 		char *owned;
 
@@ -196,7 +198,8 @@ read_in(struct reader *r, struct policy_condition *c, const struct conf_node *n,
 
 static void
 read_members(struct reader *r, struct policy_condition *c, const struct conf_node *n,
-    size_t from, const char *(*add)(struct member_set *, struct str))
+    size_t from, const char *special,
+    const char *(*add)(struct member_set *, struct str))
 {
 	if (c->members == NULL)
 		c->members = member_set_new();
@@ -205,8 +208,12 @@ read_members(struct reader *r, struct policy_condition *c, const struct conf_nod
 		    "%.*s: expected one or more values", STR_ARG(n->name.text));
 	for (size_t i = from; i < n->n_values; i++) {
 		const struct conf_word *word = &n->values[i];
-		const char *wrong = add(c->members, word->text);
 
+		if (special != NULL && !word->quoted && str_is(word->text, special)) {
+			c->special = true;
+			continue;
+		}
+		const char *wrong = add(c->members, word->text);
 		if (wrong != NULL)
 			errs_add(r->errs, word->file, word->line,
 			    "%.*s: \"%.*s\" cannot be read: expected %s%s",
@@ -237,14 +244,14 @@ read_condition(struct reader *r, struct policy *p, const struct conf_node *n)
 		    STR_ARG(n->name.text));
 	else if (str_is(first, "in"))
 		read_in(r, c, n, client);
-	else if (n->n_values == 1 && str_is(first, client ? "authenticated" : "null") &&
-	    (client || sender))
-		c->special = true;
 	else if (str_is(first, "domain") && !client)
-		read_members(r, c, n, 1, member_add_domain);
+		read_members(r, c, n, 1, NULL, member_add_domain);
 	else
-		read_members(
-		    r, c, n, 0, client ? member_add_network : member_add_address);
+		read_members(r, c, n, 0,
+		    client       ? "authenticated"
+			: sender ? "null"
+				 : NULL,
+		    client ? member_add_network : member_add_address);
 }
 
 /* Tell a name that no policy knows, with the nearest of those that one may use. */

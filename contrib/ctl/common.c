@@ -71,6 +71,19 @@ ctl_options(int *argc, char **argv, struct ctl_common *common,
 	return 0;
 }
 
+int64_t
+ctl_timeout_ms(const char *command, const char *value)
+{
+	int64_t ms;
+
+	if (value == NULL)
+		return CTL_TIMEOUT_MS;
+	if (str_to_duration_ms(str_of(value), &ms) && ms >= 1 && ms <= 600000)
+		return ms;
+	ctl_usage(command, "--timeout %s: expected a duration like 500ms or 5s", value);
+	return -1;
+}
+
 const char *
 ctl_file(const struct ctl_common *common)
 {

@@ -28,6 +28,10 @@ struct ctl_common {
 int ctl_options(int *argc, char **argv, struct ctl_common *common,
     const struct ctl_option *options, size_t n);
 
+#define CTL_TIMEOUT_MS 5000 /* to ask one daemon, when --timeout is not given */
+/* The value of --timeout of that subcommand; NULL: the default.  -1: told on stderr. */
+int64_t ctl_timeout_ms(const char *command, const char *value);
+
 /* The file that is meant; NULL when none was named and the default one does not exist:
  * the built-in settings are in force then. */
 const char *ctl_file(const struct ctl_common *common);

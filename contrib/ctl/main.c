@@ -20,10 +20,10 @@ static const struct ctl_command commands[] = {
 	{ "explain",
 	    "[-c FILE] [--json] [--client IP] [--from ADDRESS [--to ADDRESS]] [--auth]",
 	    "tell which policy gives each setting", ctl_explain },
-	{ "status", "[-c FILE] [--json] [DAEMON ...]", "ask whether the daemons serve",
-	    ctl_status },
-	{ "stats", "[-c FILE] [--json] [DAEMON]", "print the daemons' metrics",
-	    ctl_stats },
+	{ "status", "[-c FILE] [--json] [--timeout DURATION] [DAEMON ...]",
+	    "ask whether the daemons serve", ctl_status },
+	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",
+	    "print the daemons' metrics", ctl_stats },
 	{ "help", "[COMMAND]", "tell how a command is used", ctl_help },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -14,14 +14,13 @@
 #include "contrib/ctl/common.h"
 #include "contrib/ctl/dial.h"
 
-#define TIMEOUT_MS 5000
 #define ANSWER_MAX (8u << 20)
 
 /* Everything that the daemon says; it ends by closing. */
 static int
-fetch(const char *spec, struct buf *text, struct err *err)
+fetch(const char *spec, int64_t timeout_ms, struct buf *text, struct err *err)
 {
-	int64_t deadline = clock_mono_ms() + TIMEOUT_MS;
+	int64_t deadline = clock_mono_ms() + timeout_ms;
 	int fd = dial(spec, deadline, err), n = 1;
 
 	if (fd < 0)
@@ -64,14 +63,15 @@ samples_json(struct buf *out, struct str text)
 }
 
 static int
-one(struct buf *out, const char *name, const char *spec, bool json, bool first)
+one(struct buf *out, const char *name, const char *spec, int64_t timeout_ms, bool json,
+    bool first)
 {
 	struct buf text;
 	struct err err;
 	char told[640];
 
 	buf_init(&text, ANSWER_MAX);
-	int rc = fetch(spec, &text, &err);
+	int rc = fetch(spec, timeout_ms, &text, &err);
 	if (rc != 0) {
 		fprintf(stderr, "posternctl: %s: %s: %s\n", name, spec,
 		    err_str(&err, told, sizeof(told)));
@@ -91,10 +91,15 @@ int
 ctl_stats(int argc, char **argv)
 {
 	struct ctl_common common;
+	const char *timeout = NULL;
+	const struct ctl_option options[] = { { "--timeout", &timeout, NULL } };
 	struct buf out;
 	unsigned asked = 0, answered = 0;
 
-	if (ctl_options(&argc, argv, &common, NULL, 0) != 0)
+	if (ctl_options(&argc, argv, &common, options, 1) != 0)
+		return EX_USAGE;
+	int64_t timeout_ms = ctl_timeout_ms("stats", timeout);
+	if (timeout_ms < 0)
 		return EX_USAGE;
 	struct settings *s = ctl_settings(&common);
 	if (s == NULL)
@@ -112,8 +117,8 @@ ctl_stats(int argc, char **argv)
 		    (argc > 1 && strcmp(argv[1], daemons[i].name) != 0))
 			continue;
 		asked++;
-		answered += one(&out, daemons[i].name, daemons[i].spec, common.json,
-				answered == 0) == 0;
+		answered += one(&out, daemons[i].name, daemons[i].spec, timeout_ms,
+				common.json, answered == 0) == 0;
 	}
 	buf_add_cstr(&out, common.json ? "}\n" : "");
 	settings_unref(s);

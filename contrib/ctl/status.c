@@ -12,14 +12,13 @@
 #include "contrib/ctl/common.h"
 #include "contrib/ctl/probe.h"
 
-#define TIMEOUT_MS 5000
-
 struct status {
 	struct buf out;
 	bool json;
 	char **only; /* names of daemons to ask; n_only 0: all */
 	int n_only;
 	unsigned asked, down;
+	int64_t timeout_ms;
 };
 
 static bool
@@ -122,7 +121,7 @@ ask_milter(struct status *st, const char *name, const char *spec)
 
 	if (!wanted(st, name))
 		return;
-	probe_milter(spec, TIMEOUT_MS, &p);
+	probe_milter(spec, st->timeout_ms, &p);
 	tell(st, name, "milter", spec, &p);
 }
 
@@ -130,9 +129,14 @@ int
 ctl_status(int argc, char **argv)
 {
 	struct ctl_common common;
+	const char *timeout = NULL;
+	const struct ctl_option options[] = { { "--timeout", &timeout, NULL } };
 	struct status st = { 0 };
 
-	if (ctl_options(&argc, argv, &common, NULL, 0) != 0)
+	if (ctl_options(&argc, argv, &common, options, 1) != 0)
+		return EX_USAGE;
+	st.timeout_ms = ctl_timeout_ms("status", timeout);
+	if (st.timeout_ms < 0)
 		return EX_USAGE;
 	struct settings *s = ctl_settings(&common);
 	if (s == NULL)
