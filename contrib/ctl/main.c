@@ -11,6 +11,7 @@
 #include "contrib/ctl/explain.h"
 #include "contrib/ctl/stats.h"
 #include "contrib/ctl/status.h"
+#include "contrib/ctl/test.h"
 
 static int ctl_help(int argc, char **argv);
 
@@ -24,6 +25,7 @@ static const struct ctl_command commands[] = {
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",
 	    "print the daemons' metrics", ctl_stats },
+	{ "test", "access DIR", "run a daemon's engine over prepared cases", ctl_test },
 	{ "help", "[COMMAND]", "tell how a command is used", ctl_help },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

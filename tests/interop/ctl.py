@@ -274,6 +274,17 @@ def stats(tap, tmp):
 	tap.ok(status == 78 and "expected metrics" in err, "stats: no metrics configured", out + err)
 
 
+def tests(tap, tmp):
+	vectors = ROOT / "tests/vectors/access"
+	status, out, err = ctl("test", "access", vectors)
+	rows = sum(len((vectors / f).read_text().splitlines()) for f in ("cases.tsv", "multi.tsv"))
+	tap.ok(status == 0 and not err and out.startswith("# ") and len(out.splitlines()) > rows // 2,
+	    "test access: a result per case", out[:500] + err)
+	tap.equal(ctl("test", "access", tmp / "nothing")[0], 66, "test access: no such folder")
+	for args in ((), ("nonsense",), ("access",)):
+		tap.equal(ctl("test", *args)[0], 64, "test: wrong use: " + " ".join(args))
+
+
 def usage(tap):
 	status, out, err = ctl()
 	tap.ok(status == 64 and "usage: posternctl COMMAND" in err and not out, "no command", out + err)
@@ -299,6 +310,7 @@ def main():
 	explain(tap, tmp)
 	status(tap, tmp)
 	stats(tap, tmp)
+	tests(tap, tmp)
 	usage(tap)
 	tap.done()
 
