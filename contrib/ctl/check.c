@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reads the file exactly as the daemons do at their start, for all of them at once. */
+/* Reads the file exactly as the daemons do at their start, for all of them at once, and
+ * the maps that it names. */
 #include "contrib/ctl/check.h"
 
 #include <stdio.h>
 
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
+#include "db/map.h"
+#include "milters/access/access_value.h"
 
 static void
 render(struct buf *out, const char *file, const struct errs *errs)
@@ -26,6 +29,19 @@ render(struct buf *out, const char *file, const struct errs *errs)
 	buf_add_cstr(out, "]}\n");
 }
 
+/* A map that is missing or faulty keeps its daemon from starting. */
+static void
+check_maps(const struct settings *s, struct errs *errs)
+{
+	for (size_t i = 0; i < s->access.maps.n; i++) {
+		struct map *m =
+		    map_open(s->access.maps.list[i], access_line_check, errs);
+
+		if (m != NULL)
+			map_close(m);
+	}
+}
+
 int
 ctl_check(int argc, char **argv)
 {
@@ -39,10 +55,12 @@ ctl_check(int argc, char **argv)
 		return ctl_usage("check", "expected no argument \"%s\"", argv[1]);
 	const char *file = ctl_file(&common);
 	struct settings *s = settings_load(file, &errs);
+	if (s != NULL)
+		check_maps(s, &errs);
 	buf_init(&out, CTL_OUTPUT_MAX);
 	if (common.json)
 		render(&out, file, &errs);
-	else if (s == NULL)
+	else if (errs.n > 0)
 		ctl_print_errors(&errs);
 	else if (file == NULL)
 		buf_addf(&out, "%s does not exist: built-in settings are in force\n",
@@ -50,7 +68,7 @@ ctl_check(int argc, char **argv)
 	else
 		buf_addf(&out, "%s: configuration is right\n", file);
 	int written = ctl_output(&out);
-	int status = s == NULL ? EX_CONFIG : written;
+	int status = errs.n > 0 ? EX_CONFIG : written;
 	settings_unref(s);
 	errs_clear(&errs);
 	return status;

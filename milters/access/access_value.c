@@ -289,3 +289,14 @@ access_key_is_foreign(struct str key)
 			return true;
 	return false;
 }
+
+bool
+access_line_check(const struct map_entry *e, const char *file, struct errs *errs)
+{
+	struct err err;
+
+	if (access_key_is_foreign(e->key) || access_value_check(e->value, &err) == 0)
+		return true;
+	errs_add(errs, file, e->line, "%.*s: %s", STR_ARG(e->key), err.text);
+	return false;
+}

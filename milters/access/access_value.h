@@ -11,6 +11,7 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/base/verdict.h"
+#include "db/map.h"
 
 #define ACCESS_VALUE_MAX 480 /* octets of a value after %0 is put in; more is cut */
 
@@ -48,5 +49,7 @@ struct verdict access_text_refusal(const char *text, const char *why);
 int access_value_check(struct str value, struct err *err);
 /* Tags that belong to the MTA: "TLS_Clt:", "AuthInfo:", ... */
 bool access_key_is_foreign(struct str key);
+/* Both, as a map_check. */
+bool access_line_check(const struct map_entry *e, const char *file, struct errs *errs);
 
 #endif

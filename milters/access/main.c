@@ -80,17 +80,6 @@ lookup(void *arg, struct str key, struct access_entry *out)
 	return false;
 }
 
-static bool
-check_line(const struct map_entry *e, const char *file, struct errs *errs)
-{
-	struct err err;
-
-	if (access_key_is_foreign(e->key) || access_value_check(e->value, &err) == 0)
-		return true;
-	errs_add(errs, file, e->line, "%.*s: %s", STR_ARG(e->key), err.text);
-	return false;
-}
-
 /* ---- facts ---- */
 
 /* sendmail's spelling: IPv6 with all groups. */
@@ -496,7 +485,7 @@ open_maps(const struct settings_access *set, struct err *err)
 	struct errs errs = { 0 };
 
 	for (size_t i = 0; i < set->maps.n; i++) {
-		struct map *m = map_open(set->maps.list[i], check_line, &errs);
+		struct map *m = map_open(set->maps.list[i], access_line_check, &errs);
 
 		if (m == NULL) {
 			*err = errs.list[0];

@@ -121,8 +121,15 @@ def check(tap, tmp):
 	status, _, err = ctl("check", "-c", many)
 	tap.equal((status, len(err.splitlines()), err.splitlines()[-1]), (78, 201, "and 800 more"),
 	    "check: a thousand errors")
-	status, out, err = ctl("check", "-c", ROOT / "policy/postern.conf.example")
+	tmp.write("access", "Connect:192.0.2 REJECT\n")
+	example = (ROOT / "policy/postern.conf.example").read_text().replace("/etc/mail", str(tmp))
+	status, out, err = ctl("check", "-c", tmp.write("example.conf", example))
 	tap.equal((status, err), (0, ""), "check: the shipped example is right")
+	tmp.write("access", "From:a@b.example 220 no\n# x\nbad\n")
+	maps = tmp.write("maps.conf", f"access {{ maps {tmp}/access {tmp}/none; }}\n")
+	status, out, err = ctl("check", "-c", maps)
+	tap.ok(status == 78 and all(f"\n{tmp}/{place}" in "\n" + err for place in ("access:1: ", "access:3: ", "none")),
+	    "check: reads the access maps", err)
 	odd = tmp.write("odd.conf", b"policy \"\xff\" { }\n")
 	tap.ok("\ufffd" in json.loads(ctl("check", "--json", "-c", odd)[1])["errors"][0]["text"],
 	    "check --json: stays UTF-8 whatever the file holds")
