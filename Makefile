@@ -136,7 +136,7 @@ install: all
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/sbin
 	install -m 644 $(wildcard common/*.5 db/*.5 policy/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard milters/*/*.8 contrib/*/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/postern
+	install -m 644 README.md LICENSE policy/postern.conf.example $(DESTDIR)$(PREFIX)/share/doc/postern
 	cp -R contrib/sendmail contrib/postfix contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
 
 clean:

@@ -282,6 +282,15 @@ glob_escape(struct str dir, struct str pattern)
 	return buf_take(&b);
 }
 
+/* A folder that is not there holds no file; one that cannot be read might hold policies,
+ * and going on without them would be a silent change. */
+static int
+glob_fault(const char *path, int error)
+{
+	(void)path;
+	return error != ENOENT;
+}
+
 static struct conf_node **
 include_pattern(struct parser *ps, const struct conf_word *word, unsigned depth,
     struct conf_node **tail)
@@ -290,7 +299,7 @@ include_pattern(struct parser *ps, const struct conf_word *word, unsigned depth,
 	char *whole = conf_relative(word->file, word->text);
 	size_t dir = strlen(whole) - word->text.len;
 	char *pattern = glob_escape(str_sub(str_of(whole), 0, dir), word->text);
-	int rc = glob(pattern, GLOB_NOSORT, NULL, &found);
+	int rc = glob(pattern, GLOB_NOSORT, glob_fault, &found);
 
 	if (rc != 0 && rc != GLOB_NOMATCH) /* an empty conf.d is no fault */
 		errs_add(ps->errs, word->file, word->line,

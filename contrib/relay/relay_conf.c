@@ -489,16 +489,33 @@ relay_conf_check(const struct conf_node *block, struct errs *errs)
 	return errs->n + errs->dropped == before;
 }
 
+/* `host` outside blocks or inside `run`: both name the whole installation. */
+static const struct conf_word *
+site_host(const struct conf_node *n)
+{
+	for (; n != NULL; n = n->next) {
+		const struct conf_word *inside = NULL;
+
+		if (!n->block && str_is(n->name.text, "host") && n->n_values == 1 &&
+		    address_domain_ok(n->values[0].text))
+			return &n->values[0];
+		if (n->block && str_is(n->name.text, "run"))
+			inside = site_host(n->children);
+		if (inside != NULL)
+			return inside;
+	}
+	return NULL;
+}
+
 /* The name of the whole installation, else of this machine. */
 static char *
 default_host(const struct conf_node *root)
 {
 	char name[256] = "";
+	const struct conf_word *host = site_host(root);
 
-	for (const struct conf_node *n = root; n != NULL; n = n->next)
-		if (!n->block && str_is(n->name.text, "host") && n->n_values == 1 &&
-		    address_domain_ok(n->values[0].text))
-			return str_dup(n->values[0].text);
+	if (host != NULL)
+		return str_dup(host->text);
 	if (gethostname(name, sizeof(name) - 1) < 0 || !address_domain_ok(str_of(name)))
 		return xstrdup("localhost");
 	return xstrdup(name);

@@ -288,6 +288,17 @@ START_TEST(include_nothing_matches)
 }
 END_TEST
 
+START_TEST(include_unreadable_folder)
+{
+	char *loop = path_of("conf.d");
+
+	ck_assert_int_eq(symlink("conf.d", loop), 0);
+	put_text("main", "a 1;\ninclude \"conf.d/*.conf\";");
+	expect_file("", "main:2: include: \"conf.d/*.conf\" cannot be listed");
+	free(loop);
+}
+END_TEST
+
 START_TEST(include_errors)
 {
 	char *expected = xasprintf(
@@ -478,6 +489,7 @@ main(void)
 	tcase_add_test(files, include_relative_to_the_including_file);
 	tcase_add_test(files, include_folder_with_pattern_characters);
 	tcase_add_test(files, include_nothing_matches);
+	tcase_add_test(files, include_unreadable_folder);
 	tcase_add_test(files, include_errors);
 	tcase_add_test(files, include_loop);
 	tcase_add_test(files, include_loop_by_another_name);
