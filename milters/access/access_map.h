@@ -16,7 +16,7 @@
 #include "common/base/verdict.h"
 #include "milters/access/access_addr.h"
 
-#define ACCESS_KEY_MAX 640 /* tag and key with NUL; longer keys match nothing */
+#define ACCESS_KEY_MAX 1100 /* tag, local part, domain and NUL; longer keys match nothing */
 
 /* What a map says to a key.  All borrowed from the map's snapshot. */
 struct access_entry {

@@ -178,7 +178,8 @@ read_codes(struct access_value *v, const char *text, const char *given)
 	if (!ascii_digit(text[0]) || !ascii_digit(text[1]) || !ascii_digit(text[2]) ||
 	    text[3] != ' ')
 		return;
-	v->code = (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
+	const char class = text[0];
+	v->code = (class - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
 	text += 4;
 	len = enhanced_len(text);
 	size_t given_len = strlen(given);
@@ -190,7 +191,7 @@ read_codes(struct access_value *v, const char *text, const char *given)
 		while (*text == ' ')
 			text++;
 	} else {
-		snprintf(v->enhanced, sizeof(v->enhanced), "%d.0.0", v->code / 100);
+		snprintf(v->enhanced, sizeof(v->enhanced), "%c.0.0", class);
 	}
 	snprintf(v->reply, sizeof(v->reply), "%s", text);
 }
