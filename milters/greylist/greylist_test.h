@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `posternctl test greylist`: events in, verdicts out, driven by the time in the
+ * events. */
+#ifndef POSTERN_MILTERS_GREYLIST_TEST_H
+#define POSTERN_MILTERS_GREYLIST_TEST_H
+
+/* Read tab-separated events from standard input and write them with what became of them
+ * to standard output.  The first line names the columns; these must be among them:
+ *     time client_ip client_name helo sender recipient spf
+ * Output: the same columns in the same order, then action, code, enhanced, reason and
+ * wait_s, with a first line that names them.  A recipient that passes has code 250 and
+ * enhanced 2.1.5, as the client would see.
+ *
+ * argv[0] is "greylist"; option -c FILE: settings and policies of that file instead of
+ * the defaults.  The store is a fresh one in a temporary directory. Returns 0; 64
+ * usage, 65 a line that cannot be read (told with its number), 74 output, 75 store, 78
+ * configuration. */
+int greylist_test_main(int argc, char **argv);
+
+#endif
