@@ -26,9 +26,13 @@
 #define WAKE_SIGNAL SIGURG /* ignored by default, so a stray one does no harm */
 #define PING_INTERVAL_MS 5
 #define PING_IDLE_MS 60000
-#define PING_RETRY_MS 10000 /* between attempts to mend a broken connection */
-#define PING_ANSWER_MAX 4096 /* of our own libmilter; its macro lists are the longest  \
-			      */
+#define PING_RETRY_MS 1000 /* between attempts to mend a broken connection */
+/* Our own command can wait for a thread like any other, unless our connection is the
+ * oldest, as it is until it breaks.  A new one always gets a thread at once. */
+#define PING_STUCK_MS 1000
+#define PING_ANSWER_MAX                                                                \
+	4096 /* of our own libmilter; its macro lists are the longest                  \
+	      */
 
 /* Everything here is set before the thread starts; the door afterwards under its lock.
  */
@@ -214,7 +218,7 @@ static void
 reopen(void)
 {
 	log_msg(LOG_LEVEL_WARN, "ping",
-	    "the connection to ourselves broke; opening another");
+	    "the connection to ourselves is of no use; opening another");
 	if (ping.conn >= 0)
 		close(ping.conn);
 	ping.conn = -1;
@@ -225,25 +229,40 @@ reopen(void)
 	open_door();
 }
 
-/* false: the connection is of no use any more.  An answer that is late (our command
- * waits for a thread like any other) is read by a later call. */
 static bool
-ping_once(unsigned *unanswered)
+send_command(int64_t *sent_ms)
 {
 	static const unsigned char command[] = { 0, 0, 0, 2, 'U', 0 };
 
-	if (*unanswered == 0) {
-		if (send(ping.conn, command, sizeof(command), MSG_NOSIGNAL) !=
-		    sizeof(command))
+	if (send(ping.conn, command, sizeof(command), MSG_NOSIGNAL) != sizeof(command))
+		return false;
+	atomic_fetch_add(&ping.count, 1);
+	*sent_ms = clock_mono_ms();
+	return true;
+}
+
+/* Take the late answer to the last command, where there is one, and send another.
+ * *sent_ms: when the one under way was sent; 0: none is.  false: the connection is of
+ * no use any more. */
+static bool
+ping_once(int64_t *sent_ms)
+{
+	bool late = *sent_ms != 0;
+
+	for (;;) {
+		struct pollfd p = { .fd = ping.conn, .events = POLLIN };
+
+		if (*sent_ms == 0 && !send_command(sent_ms))
 			return false;
-		atomic_fetch_add(&ping.count, 1);
-		*unanswered = 1;
+		if (poll(&p, 1, PING_INTERVAL_MS) == 0)
+			return clock_mono_ms() - *sent_ms < PING_STUCK_MS;
+		*sent_ms = 0;
+		if (!read_answer(ping.conn, PING_STUCK_MS))
+			return false;
+		if (!late)
+			return true;
+		late = false;
 	}
-	struct pollfd p = { .fd = ping.conn, .events = POLLIN };
-	if (poll(&p, 1, PING_INTERVAL_MS) == 0)
-		return true;
-	*unanswered = 0;
-	return read_answer(ping.conn, 1000);
 }
 
 /* Wait for the next reason to send: one callback more that waits, the 5 ms while any
@@ -264,16 +283,15 @@ wait_for_reason(int64_t last_ms)
 static void
 ping_loop(void)
 {
-	int64_t last_ms = clock_mono_ms(), retry_ms = 0;
-	unsigned unanswered = 0;
+	int64_t last_ms = clock_mono_ms(), retry_ms = 0, sent_ms = 0;
 
 	for (;;) {
 		if (!wait_for_reason(last_ms))
 			continue;
 		last_ms = clock_mono_ms();
-		if (ping.conn >= 0 && ping_once(&unanswered))
+		if (ping.conn >= 0 && ping_once(&sent_ms))
 			continue;
-		unanswered = 0;
+		sent_ms = 0;
 		if (last_ms < retry_ms)
 			continue;
 		reopen();

@@ -13,6 +13,8 @@ another.  What a session sees becomes an outcome:
 	5xx     a permanent refusal: never in this file
 	lost    a step got no answer while the link stayed open
 """
+import ctypes
+import errno
 import os
 import re
 import signal
@@ -25,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import milter  # noqa: E402
 import proc  # noqa: E402
-from tap import Tap  # noqa: E402
+from tap import Skip, Tap  # noqa: E402
 
 SESSIONS = 50
 FILTER = proc.BUILD / "tests/testfilter"
@@ -469,6 +471,73 @@ def handed_over(tap):
 		assert not (tmp / "bg").exists()
 
 
+def break_own_connection(pid):
+	"""Shuts the connection of a worker to itself down, from outside; its number there."""
+	libc = ctypes.CDLL(None, use_errno=True)
+	pidfd = os.pidfd_open(pid)
+	broken = 0
+	for name in os.listdir(f"/proc/{pid}/fd"):
+		try:
+			if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+				continue
+		except FileNotFoundError:
+			continue
+		fd = libc.syscall(438, pidfd, int(name), 0)      # pidfd_getfd(2)
+		if fd < 0:
+			if ctypes.get_errno() == errno.EPERM:
+				raise Skip("pidfd_getfd is not permitted here")
+			continue
+		with socket.socket(fileno=fd) as s:
+			try:
+				if str(s.getpeername()).endswith("/ping"):
+					s.shutdown(socket.SHUT_RDWR)
+					broken += 1
+			except OSError:
+				pass      # a listener
+	os.close(pidfd)
+	return broken
+
+
+def own_connection(tap):
+	with Daemon().up() as d, tap.case("the worker's connection to itself breaks: another is opened, and cures", d.text):
+		assert break_own_connection(d.worker()) == 1
+		links = [milter.Mta(d.socket) for _ in range(20)]
+		for m in links:
+			open_message(m)
+		begin = time.monotonic()
+		for m in links:
+			m.sock.sendall(milter.packet("R", milter.z("<wait1000@x.example>")))
+		for m in links:
+			assert m.answer("R") == [b"c"]
+		took = time.monotonic() - begin
+		print(f"# 20 x 1 s after the connection broke: {took:.2f} s")
+		assert took < 4, took      # two at a time it is 10
+		assert d.count("connection to ourselves is of no use") == 1
+		for m in links:
+			m.close()
+
+
+def few_descriptors(tap):
+	tmp = proc.Dir()
+	conf = tmp.write("conf", f'socket "unix:{tmp}/s"; drain 1s;\n')
+	with tap.case("out of descriptors: the links that stand are served, the others wait and come in later"):
+		with proc.Proc(["/bin/sh", "-c", f'ulimit -n 40; exec "{FILTER}" -f -c "{conf}"'], tmp / "log") as d:
+			d.wait_line(r"msg=\"serving")
+			links = [milter.Mta(tmp / "s") for _ in range(60)]
+			for m in links[:15]:
+				open_message(m)
+			for m in links[:15]:
+				finish_message(m)
+				m.close()
+			for m in links[15:30]:
+				open_message(m)
+				finish_message(m)
+			for m in links:
+				m.close()
+			one_mail(f"unix:{tmp}/s")
+			assert d.text().count("serving") == 1
+
+
 def metrics(tap):
 	tmp = proc.Dir()
 
@@ -500,7 +569,7 @@ def metrics(tap):
 def main():
 	tap = Tap()
 	for part in (killed, replaced, replacement_fails, drained, reloaded, supervisor_killed, starts, told,
-	    handed_over, metrics):
+	    handed_over, own_connection, few_descriptors, metrics):
 		part(tap)
 	tap.done()
 
