@@ -52,7 +52,8 @@ read_text(struct str data, struct dns_record *out, struct err *err)
 	while (at < data.len) {
 		size_t len = (uint8_t)data.p[at++];
 		if (len > data.len - at)
-			return err_set(err, "TXT string of %zu octets in %zu", len, data.len - at);
+			return err_set(
+			    err, "TXT string of %zu octets in %zu", len, data.len - at);
 		memcpy(out->text + n, data.p + at, len);
 		n += len;
 		at += len;
@@ -83,7 +84,8 @@ static int
 read_ip(struct str data, int family, size_t len, struct ip *out, struct err *err)
 {
 	if (data.len != len)
-		return err_set(err, "address record of %zu octets, expected %zu", data.len, len);
+		return err_set(
+		    err, "address record of %zu octets, expected %zu", data.len, len);
 	out->family = family;
 	memcpy(out->b, data.p, len);
 	return 0;
@@ -161,7 +163,7 @@ collect(struct dns_reader r, unsigned n_answers, const char *owner, enum dns_typ
 	return 0;
 }
 
-/* How long "there is none" holds: RFC 2308 5, the lesser of SOA's TTL and its minimum. */
+/* How long "there is none" holds (RFC 2308 5): lesser of SOA's TTL and minimum. */
 static uint32_t
 negative_ttl(struct dns_reader r, const struct dns_header *h, uint32_t ttl)
 {
@@ -180,7 +182,8 @@ negative_ttl(struct dns_reader r, const struct dns_header *h, uint32_t ttl)
 		if (rr.type != DNS_SOA || rr.class != DNS_CLASS_IN)
 			continue;
 		at.at = rr.data;
-		if (dns_read_name(&at, name, NULL) != 0 || dns_read_name(&at, name, NULL) != 0)
+		if (dns_read_name(&at, name, NULL) != 0 ||
+		    dns_read_name(&at, name, NULL) != 0)
 			return 0;
 		/* serial, refresh, retry, expire, minimum */
 		for (int f = 0; f < 5; f++)
@@ -219,7 +222,8 @@ parse(struct str msg, struct str name, enum dns_type type, struct dns_answer *a,
 	a->ttl = INT32_MAX;
 	for (int links = 0;; links++) {
 		if (links > DNS_ALIASES_MAX)
-			return err_set(err, "over %d aliases in a row", DNS_ALIASES_MAX);
+			return err_set(
+			    err, "over %d aliases in a row", DNS_ALIASES_MAX);
 		if (collect(r, h.n_answers, owner, type, a, alias, err) != 0)
 			return -1;
 		if (a->n > 0 || alias[0] == '\0')
@@ -243,7 +247,8 @@ dns_answer_parse(struct str msg, struct str name, enum dns_type type, struct err
 		dns_answer_unref(a);
 		return dns_answer_new(DNS_FAIL);
 	}
-	if (a->status != DNS_OK && a->n > 0) { /* records beside NXDOMAIN mean nothing */
+	if (a->status != DNS_OK &&
+	    a->n > 0) { /* records beside NXDOMAIN mean nothing */
 		struct dns_answer *bare = dns_answer_new(a->status);
 		bare->ttl = a->ttl;
 		bare->authentic = a->authentic;
@@ -256,10 +261,11 @@ dns_answer_parse(struct str msg, struct str name, enum dns_type type, struct err
 const char *
 dns_status_name(enum dns_status status)
 {
-	static const char *const names[] = { "ok", "nodata", "nxdomain", "fail", "timeout",
-		"badname" };
+	static const char *const names[] = { "ok", "nodata", "nxdomain", "fail",
+		"timeout", "badname" };
 
-	static_assert(sizeof(names) / sizeof(names[0]) == DNS_BADNAME + 1, "one per status");
+	static_assert(
+	    sizeof(names) / sizeof(names[0]) == DNS_BADNAME + 1, "one per status");
 	return names[status];
 }
 

@@ -36,7 +36,8 @@ enum dns_status {
 struct dns_record {
 	struct ip ip; /* A, AAAA */
 	uint16_t preference; /* MX */
-	char *name; /* MX, PTR, NS, CNAME, SOA's server: lower case, no final dot; "" = root */
+	char *name; /* MX, PTR, NS, CNAME, SOA's server: lower case, no final dot; "" =
+		       root */
 	char *text; /* TXT: strings joined; may hold any octet but is NUL-terminated */
 	size_t text_len;
 };

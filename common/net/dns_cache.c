@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A hash table of answers with a list in order of use.  Decides how long each kind of
- * answer is kept (RFC 1035 7.4, RFC 2308 5 and 7) and which one goes when it is full. */
+ * answer is kept (RFC 1035 7.4, RFC 2308 5 and 7) and which goes when it is full. */
 #include "common/net/dns_cache.h"
 
 #include <stdlib.h>
@@ -78,10 +78,10 @@ find(struct dns_cache *c, struct str name, enum dns_type type)
 {
 	struct entry *e;
 
-	LIST_FOREACH (e, bucket_of(c, name, type), bucket)
-		if (e->type == type && e->len == name.len &&
-		    memcmp(e->name, name.p, name.len) == 0)
-			return e;
+	LIST_FOREACH(e, bucket_of(c, name, type), bucket)
+	if (e->type == type && e->len == name.len &&
+	    memcmp(e->name, name.p, name.len) == 0)
+		return e;
 	return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Answers kept for their time to live; bounded, the one not used for longest goes first.
- * Not thread-safe: the resolver's lock guards it.  Times are monotonic milliseconds. */
+/* Answers kept for their time to live; bounded, the one not used for longest goes
+ * first. Not thread-safe: the resolver's lock guards it.  Times are monotonic
+ * milliseconds. */
 #ifndef POSTERN_NET_DNS_CACHE_H
 #define POSTERN_NET_DNS_CACHE_H
 
@@ -11,7 +12,7 @@
 #include "common/net/dns_answer.h"
 
 #define DNS_TTL_MAX 86400u /* seconds an answer is kept at most */
-#define DNS_NEGATIVE_TTL_MAX 3600u /* RFC 2308 5: "one to three hours ... work well" */
+#define DNS_NEGATIVE_TTL_MAX 3600u /* RFC 2308 5 finds 1 to 3 hours good */
 #define DNS_FAIL_TTL 5u /* RFC 2308 7.1 allows up to 300 */
 
 struct dns_cache;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reading and writing of DNS messages (RFC 1035 4.1).  Decides what is well formed; what
- * an answer means is dns_answer.c's business. */
+/* Reading and writing of DNS messages (RFC 1035 4.1).  Decides what is well formed;
+ * what an answer means is dns_answer.c's business. */
 #include "common/net/dns_packet.h"
 
 #include <stdio.h>
@@ -89,20 +89,23 @@ dns_read_name(struct dns_reader *r, char out[DNS_NAME_TEXT], struct err *err)
 
 	for (;;) {
 		if (at >= r->msg.len)
-			return err_set(err, "DNS name runs behind the end of the message");
+			return err_set(
+			    err, "DNS name runs behind the end of the message");
 		size_t len = octet(r, at);
 		if (len >= 0xc0) {
 			if (at + 1 >= r->msg.len)
 				return err_set(err, "DNS name pointer is cut off");
 			size_t to = (len & 0x3f) << 8 | octet(r, at + 1);
 			if (to >= before)
-				return err_set(err, "DNS name pointer does not lead backwards");
+				return err_set(
+				    err, "DNS name pointer does not lead backwards");
 			if (jumps == 0)
 				r->at = at + 2;
-			/* Each jump costs two octets: without a limit a message of nothing
-			 * else would keep a reader busy for minutes. */
+			/* Each jump costs two octets: without a limit a message of
+			 * nothing else would keep a reader busy for minutes. */
 			if (++jumps > JUMPS_MAX)
-				return err_set(err, "over %u pointers in a DNS name", JUMPS_MAX);
+				return err_set(
+				    err, "over %u pointers in a DNS name", JUMPS_MAX);
 			before = at = to;
 			continue;
 		}
@@ -114,7 +117,8 @@ dns_read_name(struct dns_reader *r, char out[DNS_NAME_TEXT], struct err *err)
 		if (len == 0)
 			break;
 		if (r->msg.len - at - 1 < len)
-			return err_set(err, "DNS label runs behind the end of the message");
+			return err_set(
+			    err, "DNS label runs behind the end of the message");
 		if (n > 0)
 			out[n++] = '.';
 		n += label_text(r, at + 1, len, out + n);
@@ -166,7 +170,8 @@ dns_name_ok(struct str name)
 		if (label.len == 0 || label.len > 63)
 			return false;
 		for (size_t i = 0; i < label.len; i++)
-			if (label.p[i] <= ' ' || label.p[i] >= 0x7f || label.p[i] == '\\')
+			if (label.p[i] <= ' ' || label.p[i] >= 0x7f ||
+			    label.p[i] == '\\')
 				return false;
 	}
 	return true;
@@ -194,7 +199,8 @@ dns_write_name(struct buf *out, struct str name)
 	if (name.len > 0 && !dns_name_ok(name))
 		return -1;
 	while (name.len > 0 && str_cut(&name, '.', &label))
-		if (buf_add_char(out, (char)label.len) != 0 || buf_add_str(out, label) != 0)
+		if (buf_add_char(out, (char)label.len) != 0 ||
+		    buf_add_str(out, label) != 0)
 			return -1;
 	return buf_add_char(out, '\0');
 }
@@ -228,7 +234,7 @@ dns_write_query(struct buf *out, uint16_t id, struct str name, unsigned type, bo
 	if (!dns_name_ok(name) || dns_write_header(out, &h) != 0 ||
 	    dns_write_question(out, name, type) != 0)
 		return -1;
-	/* The OPT record stands last: c-ares cuts it off when a server answers FORMERR. */
+	/* OPT stands last: c-ares cuts it off when a server answers FORMERR. */
 	if (buf_add_char(out, '\0') != 0 || buf_add_u16(out, DNS_TYPE_OPT) != 0 ||
 	    buf_add_u16(out, DNS_UDP_SIZE) != 0 || buf_add_u32(out, 0) != 0)
 		return -1;

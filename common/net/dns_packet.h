@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* DNS messages (RFC 1035 4) octet by octet: a bounded reader for what strangers send and
- * a writer for questions and for the tests' server.  No allocation, no recursion. */
+/* DNS messages (RFC 1035 4) octet by octet: a bounded reader for what strangers send
+ * and a writer for questions and the tests' server.  No allocation, no recursion. */
 #ifndef POSTERN_NET_DNS_PACKET_H
 #define POSTERN_NET_DNS_PACKET_H
 
@@ -17,7 +17,7 @@
 /* Text of any name that can stand in a message, with NUL: 255 octets, each at worst
  * written "\ddd". */
 #define DNS_NAME_TEXT 1024
-#define DNS_UDP_SIZE 1232 /* what our questions offer by EDNS: no fragments anywhere */
+#define DNS_UDP_SIZE 1232 /* what our questions offer by EDNS: no fragments */
 
 #define DNS_FLAG_QR 0x8000u
 #define DNS_FLAG_AA 0x0400u
@@ -26,8 +26,14 @@
 #define DNS_FLAG_RA 0x0080u
 #define DNS_FLAG_AD 0x0020u
 #define DNS_RCODE(flags) ((flags)&0x000fu)
-enum dns_rcode { DNS_RCODE_OK = 0, DNS_RCODE_FORMERR = 1, DNS_RCODE_SERVFAIL = 2,
-	DNS_RCODE_NXDOMAIN = 3, DNS_RCODE_NOTIMP = 4, DNS_RCODE_REFUSED = 5 };
+enum dns_rcode {
+	DNS_RCODE_OK = 0,
+	DNS_RCODE_FORMERR = 1,
+	DNS_RCODE_SERVFAIL = 2,
+	DNS_RCODE_NXDOMAIN = 3,
+	DNS_RCODE_NOTIMP = 4,
+	DNS_RCODE_REFUSED = 5
+};
 #define DNS_CLASS_IN 1u
 #define DNS_TYPE_OPT 41u
 
@@ -73,8 +79,8 @@ int dns_write_header(struct buf *out, const struct dns_header *h);
 int dns_write_name(struct buf *out, struct str name);
 int dns_write_question(struct buf *out, struct str name, unsigned type);
 /* Everything of a record but its data: those data_len octets follow. */
-int dns_write_rr(struct buf *out, struct str name, unsigned type, uint32_t ttl,
-    size_t data_len);
+int dns_write_rr(
+    struct buf *out, struct str name, unsigned type, uint32_t ttl, size_t data_len);
 
 /* A whole question with EDNS (RFC 6891): recursion desired; ad asks the server to tell
  * whether it validated (RFC 6840 5.7). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* DNS lists by address (RFC 5782): the name to ask, what an answer means, the words for
- * the refused client.  Asks nothing itself.  A list that is broken, refuses us or answers
- * in codes that nobody configured must never refuse mail. */
+ * the refused client.  Asks nothing itself.  A list that is broken, refuses us or
+ * answers in codes that nobody configured must never refuse mail. */
 #include "common/net/dnsbl.h"
 
 #include <stdio.h>
@@ -62,8 +62,8 @@ clean(const struct dns_answer *txt, char *out, size_t size)
 }
 
 struct dnsbl_result
-dnsbl_judge(const struct dnsbl *list, const struct dns_answer *a,
-    const struct dns_answer *txt)
+dnsbl_judge(
+    const struct dnsbl *list, const struct dns_answer *a, const struct dns_answer *txt)
 {
 	struct dnsbl_result r = { .state = DNSBL_UNKNOWN };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* DNS lists by address (RFC 5782).  Only configured return codes count; 127.255.255.0/24,
- * anything outside 127/8 and unknown codes are errors of the list, never a listing. */
+/* DNS lists by address (RFC 5782).  Only configured return codes count;
+ * 127.255.255.0/24, anything outside 127/8 and unknown codes are errors of the list,
+ * never a listing. */
 #ifndef POSTERN_NET_DNSBL_H
 #define POSTERN_NET_DNSBL_H
 
@@ -19,7 +20,8 @@ struct dnsbl {
 enum dnsbl_state {
 	DNSBL_CLEAN,
 	DNSBL_LISTED,
-	DNSBL_UNKNOWN, /* no answer in time, or an error of the list: counts as not listed */
+	DNSBL_UNKNOWN, /* no answer in time, or an error of the list: counts as not
+			  listed */
 };
 
 struct dnsbl_result {
@@ -32,8 +34,8 @@ struct dnsbl_result {
 int dnsbl_query(const struct dnsbl *list, const struct ip *client, char out[256]);
 
 /* Pure: the A answer (NULL: none in time) and the TXT answer (may be NULL). */
-struct dnsbl_result dnsbl_judge(const struct dnsbl *list, const struct dns_answer *a,
-    const struct dns_answer *txt);
+struct dnsbl_result dnsbl_judge(
+    const struct dnsbl *list, const struct dns_answer *a, const struct dns_answer *txt);
 
 /* The words for a client that is listed, without reply codes. */
 void dnsbl_text(const struct dnsbl *list, const struct ip *client,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Questions from any thread, one thread that asks.  resolver_ask() answers from the cache
- * or joins a question that is open, else it queues one and wakes the thread by an eventfd.
- * The thread hands questions to c-ares (which does tries, servers, and TCP after
- * truncation), settles the futures, and lets go of a waiter at its deadline whatever
- * c-ares still tries.  What an answer means is dns_answer.c's, how long it is kept is
- * dns_cache.c's business. */
+/* Questions from any thread, one thread that asks.  resolver_ask() answers from the
+ * cache or joins a question that is open, else it queues one and wakes the thread by an
+ * eventfd. The thread hands questions to c-ares (which does tries, servers, and TCP
+ * after truncation), settles the futures, and lets go of a waiter at its deadline
+ * whatever c-ares still tries.  What an answer means is dns_answer.c's, how long it is
+ * kept is dns_cache.c's business. */
 #include "common/net/resolver.h"
 
 #include <ares.h>
@@ -29,14 +29,15 @@
 #define SLOT_WAKE UINT32_MAX /* epoll tag of the eventfd */
 #define QUESTION_BUCKETS 4096u /* a power of two */
 #define IDS 65536u
-#define IN_FLIGHT_MAX 16384u /* a quarter of the ids, so that a free one is soon found */
+#define IN_FLIGHT_MAX                                                                  \
+	16384u /* a quarter of the ids, so that a free one is soon found */
 /* No more than this many questions go out before answers come back, or the server's
  * socket overflows; those open for longer than YOUNG_MS wait for somebody slow and do
  * not count. */
 #define YOUNG_MAX 200u
 #define YOUNG_MS 100
 #define TICK_MS 20 /* how exact c-ares' own timeouts are */
-#define CHANNEL_QUESTIONS 64u /* then a fresh source port, unless the server is local */
+#define CHANNEL_QUESTIONS 64u /* then a fresh port, unless the server is local */
 
 struct waiter {
 	TAILQ_ENTRY(waiter) of_question;
@@ -119,9 +120,9 @@ question_find(struct resolver *r, struct str name, enum dns_type type)
 {
 	struct question *q;
 
-	LIST_FOREACH (q, bucket_of(r, name, type), bucket)
-		if (q->type == type && str_eq((struct str){ q->name, q->len }, name))
-			return q;
+	LIST_FOREACH(q, bucket_of(r, name, type), bucket)
+	if (q->type == type && str_eq((struct str){ q->name, q->len }, name))
+		return q;
 	return NULL;
 }
 
@@ -160,8 +161,8 @@ waiters_take(struct resolver *r, struct question *q, struct waiters *out)
 {
 	struct waiter *w;
 
-	TAILQ_FOREACH (w, &q->waiters, of_question)
-		TAILQ_REMOVE(&r->deadlines, w, by_deadline);
+	TAILQ_FOREACH(w, &q->waiters, of_question)
+	TAILQ_REMOVE(&r->deadlines, w, by_deadline);
 	TAILQ_CONCAT(out, &q->waiters, of_question);
 }
 
@@ -303,8 +304,9 @@ judge(const struct question *q, int status, const unsigned char *msg, int len)
 	struct str name = { q->name, q->len };
 
 	if (msg != NULL && len > 0) {
-		struct dns_answer *a = dns_answer_parse(
-		    (struct str){ (const char *)msg, (size_t)len }, name, q->type, NULL);
+		struct dns_answer *a =
+		    dns_answer_parse((struct str){ (const char *)msg, (size_t)len },
+			name, q->type, NULL);
 		a->authentic = a->authentic && q->resolver->local;
 		return a;
 	}
@@ -349,7 +351,7 @@ watch_socket(void *arg, ares_socket_t fd, int readable, int writable)
 	struct channel *c = arg;
 	int epoll_fd = c->resolver->epoll_fd;
 	struct epoll_event ev = { .events = (readable ? (uint32_t)EPOLLIN : 0u) |
-		                  (writable ? (uint32_t)EPOLLOUT : 0u),
+		    (writable ? (uint32_t)EPOLLOUT : 0u),
 		.data.u64 = (uint64_t)c->slot << 32 | (uint32_t)fd };
 
 	if (!readable && !writable)
@@ -472,8 +474,8 @@ send_queued(struct resolver *r, int64_t now)
 	}
 }
 
-/* Let go of those whose time is over.  A question that nobody waits for any more goes on
- * when it was sent (its answer is worth keeping), else it is dropped. */
+/* Let go of those whose time is over.  A question that nobody waits for any more goes
+ * on when it was sent (its answer is worth keeping), else it is dropped. */
 static void
 expire(struct resolver *r, int64_t now)
 {
@@ -541,7 +543,8 @@ tick(struct resolver *r, int64_t now)
 	r->next_tick_ms = now + TICK_MS;
 	for (uint32_t i = 0; i < SLOTS; i++)
 		if (r->channels[i].live && r->channels[i].open > 0)
-			ares_process_fd(r->channels[i].ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+			ares_process_fd(
+			    r->channels[i].ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
 static bool
@@ -626,8 +629,8 @@ static int
 read_servers(struct resolver *r, const struct resolver_conf *conf, struct err *err)
 {
 	if (conf->n_servers > RESOLVER_SERVERS_MAX)
-		return err_set(err, "%zu DNS servers, expected at most %d", conf->n_servers,
-		    RESOLVER_SERVERS_MAX);
+		return err_set(err, "%zu DNS servers, expected at most %d",
+		    conf->n_servers, RESOLVER_SERVERS_MAX);
 	r->local = true;
 	for (size_t i = 0; i < conf->n_servers; i++) {
 		struct ares_addr_port_node *node = &r->servers[i];
@@ -636,7 +639,8 @@ read_servers(struct resolver *r, const struct resolver_conf *conf, struct err *e
 
 		if (!server_parse(str_of(conf->servers[i]), &ip, &port))
 			return err_set(err,
-			    "DNS server \"%s\": expected an address, with a port as 192.0.2.53:53 "
+			    "DNS server \"%s\": expected an address, with a port as "
+			    "192.0.2.53:53 "
 			    "or [2001:db8::53]:53",
 			    conf->servers[i]);
 		node->family = ip.family;
@@ -669,7 +673,8 @@ learn_local(struct resolver *r)
 static void
 library_init(void)
 {
-	(void)ares_library_init(ARES_LIB_INIT_ALL); /* nothing can fail on this system */
+	(void)ares_library_init(
+	    ARES_LIB_INIT_ALL); /* nothing can fail on this system */
 }
 
 static int

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The one DNS resolver of a process: a thread that owns c-ares channels, a cache with the
- * records' TTLs (negative answers by SOA, SERVFAIL for 5 s), coalescing of equal queries,
- * and an absolute deadline per question.  Answers are futures.  All functions may be
- * called from any thread. */
+/* The one DNS resolver of a process: a thread that owns c-ares channels, a cache with
+ * the records' TTLs (negative answers by SOA, SERVFAIL for 5 s), coalescing of equal
+ * queries, and an absolute deadline per question.  Answers are futures.  All functions
+ * may be called from any thread. */
 #ifndef POSTERN_NET_RESOLVER_H
 #define POSTERN_NET_RESOLVER_H
 
@@ -26,7 +26,8 @@ struct resolver_conf { /* 0 means the default */
 };
 
 #define RESOLVER_SERVERS_MAX 16
-#define RESOLVER_OPEN_MAX 20000 /* different questions open at once; more are DNS_FAIL */
+#define RESOLVER_OPEN_MAX                                                              \
+	20000 /* different questions open at once; more are DNS_FAIL */
 
 /* Starts the thread.  conf is not kept.  NULL: err says why. */
 struct resolver *resolver_new(const struct resolver_conf *conf, struct err *err);

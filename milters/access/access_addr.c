@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sendmail's canonical form of an address, as far as its access checks depend on it: the
- * focus on a domain (last '@', else the first '!', else the last '%'), syntax that is
- * refused before any check, own names made one, routes through own domains peeled. */
+/* sendmail's canonical form of an address, as far as its access checks depend on it:
+ * the focus on a domain (last '@', else the first '!', else the last '%'), syntax that
+ * is refused before any check, own names made one, routes through them peeled. */
 #include "milters/access/access_addr.h"
 
 #include <stdio.h>
 #include <string.h>
-
 
 static bool
 in_names(const struct access_names *names, struct str name)
@@ -49,7 +48,7 @@ access_addr_is_relayed(const struct access_classes *c, struct str addr)
 		struct str entry = str_of(c->relay.list[i]);
 		if (entry.len > 0 && str_starts_nocase(addr, entry) &&
 		    (addr.len == entry.len || addr.p[entry.len] == '.' ||
-		        addr.p[entry.len] == ':'))
+			addr.p[entry.len] == ':'))
 			return true;
 	}
 	return false;
@@ -158,7 +157,8 @@ static bool
 is_plain(struct str s)
 {
 	for (size_t i = 0; i < s.len; i++)
-		if (s.p[i] <= ' ' || s.p[i] >= 0x7f || memchr("@%!\"\\<>(),;:[]", s.p[i], 15))
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7f ||
+		    memchr("@%!\"\\<>(),;:[]", s.p[i], 15))
 			return false;
 	return s.len > 0;
 }
@@ -215,7 +215,8 @@ round_of(struct work *w, struct str s)
 	focus(w, s, &local, &domain, &suffix);
 	bool qualified = local.len != s.len;
 	if (qualified && local.len == 0 && domain.len == 0)
-		return refuse(w, "5.1.3", "List:; syntax illegal for recipient addresses");
+		return refuse(
+		    w, "5.1.3", "List:; syntax illegal for recipient addresses");
 	if (local.len == 0)
 		return refuse(w, "5.1.3", "User address required");
 	if (qualified && domain.len == 0)
@@ -230,7 +231,8 @@ round_of(struct work *w, struct str s)
 	if (a->typed_domain[0] == '\0')
 		copy(a->typed_domain, domain, suffix);
 	own_domain(w);
-	bool ours = a->domain[0] == '\0' || access_is_local(w->classes, str_of(a->domain));
+	bool ours =
+	    a->domain[0] == '\0' || access_is_local(w->classes, str_of(a->domain));
 	if (unquoted(local, &inside) && (ours || is_plain(inside)))
 		local = inside;
 	copy(a->local, local, "");

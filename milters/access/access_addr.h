@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Envelope addresses in the form in which sendmail looks them up: source routes dropped,
- * simple quotes removed, routed local parts of our own domains peeled, our own names made
- * one.  And the classes of names that this needs. */
+/* Envelope addresses in the form in which sendmail looks them up: source routes
+ * dropped, simple quotes removed, routed local parts of our own domains peeled, our own
+ * names made one.  And the classes of names that this needs. */
 #ifndef POSTERN_ACCESS_ADDR_H
 #define POSTERN_ACCESS_ADDR_H
 
@@ -21,11 +21,12 @@ struct access_names {
 /* Names of this host and its domains, all compared without case. */
 struct access_classes {
 	struct access_names local; /* w: exact */
-	struct access_names relay; /* R: names with their subdomains, prefixes of addresses */
+	struct access_names
+	    relay; /* R: names with their subdomains, prefixes of addresses */
 	const char *host; /* j */
 	const char *domain; /* m */
-	/* The name that DNS or the hosts file has for a domain (an alias' target), or NULL:
-	 * as it is.  Borrowed for the call.  May be NULL itself. */
+	/* The name that DNS or the hosts file has for a domain (an alias' target), or
+	 * NULL: as it is.  Borrowed for the call.  May be NULL itself. */
 	const char *(*canonical)(void *arg, const char *domain);
 	void *canonical_arg;
 };
@@ -52,8 +53,8 @@ struct access_routes {
 	bool bang, percent;
 };
 
-/* path: as SMTP carried it, with or without <>.  -1: sendmail's parser refuses it before
- * any check; *refusal is its reply. */
+/* path: as SMTP carried it, with or without <>.  -1: sendmail's parser refuses it
+ * before any check; *refusal is its reply. */
 int access_addr_parse(const struct access_classes *c, struct access_routes routes,
     struct str path, struct access_addr *out, struct verdict *refusal);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Limits that stand in the access map.  They are searched by their tags alone; who counts
- * connections is not decided here. */
+/* Limits that stand in the access map.  They are searched by their tags alone; who
+ * counts connections is not decided here. */
 #include "milters/access/access_control.h"
 
 #include <stdio.h>
@@ -35,8 +35,8 @@ struct access_result
 access_check_limit(const struct access *a, enum access_limit limit, unsigned long count)
 {
 	bool rate = limit == ACCESS_LIMIT_RATE;
-	const struct access_search s = { a, rate ? "ClientRate:" : "ClientConn:",
-		ACCESS_TAGGED };
+	const struct access_search s = { a,
+		rate ? "ClientRate:" : "ClientConn:", ACCESS_TAGGED };
 	struct access_result r = { .kind = ACCESS_NONE, .check = ACCESS_CHECK_RELAY };
 	struct access_hit hit;
 
@@ -51,8 +51,8 @@ access_check_limit(const struct access *a, enum access_limit limit, unsigned lon
 	r.file = hit.entry.file;
 	r.line = hit.entry.line;
 	snprintf(r.key, sizeof(r.key), "%s", hit.key);
-	r.verdict = verdict_refuse(452, "4.3.2", rate ? "client rate" : "client connections",
-	    "%s",
+	r.verdict = verdict_refuse(452, "4.3.2",
+	    rate ? "client rate" : "client connections", "%s",
 	    rate ? "Connection rate limit exceeded." : "Too many open connections.");
 	return r;
 }

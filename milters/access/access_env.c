@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The world of recorded decisions: reads a folder's classes, hosts, DNS data and variants,
- * and answers for them as the real resolver and the real configuration would. */
+/* The world of recorded decisions: reads a folder's classes, hosts, DNS data and
+ * variants, and answers for them as the real resolver and configuration would. */
 #include "milters/access/access_env.h"
 
 #include <stdio.h>
@@ -59,9 +59,9 @@ find_one(
 			continue;
 		if (strcmp(kind, "SERVFAIL") == 0)
 			return ACCESS_ENV_TEMP;
-		bool match = type != NULL ?
-		    strcmp(kind, type) == 0 :
-		    strcmp(kind, "A") == 0 || strcmp(kind, "AAAA") == 0 || strcmp(kind, "MX") == 0;
+		bool match = type != NULL ? strcmp(kind, type) == 0
+					  : strcmp(kind, "A") == 0 ||
+			strcmp(kind, "AAAA") == 0 || strcmp(kind, "MX") == 0;
 		if (match && found == ACCESS_ENV_NONE) {
 			found = ACCESS_ENV_FOUND;
 			if (value != NULL)
@@ -118,8 +118,8 @@ hosts_addr(const struct access_env *e, const struct ip *ip, char out[300])
 	struct ip here;
 
 	while (str_cut(&rest, '\n', &line)) {
-		if (!str_word(&line, &word) || !ip_parse(word, &here) || !ip_eq(&here, ip) ||
-		    !str_word(&line, &word))
+		if (!str_word(&line, &word) || !ip_parse(word, &here) ||
+		    !ip_eq(&here, ip) || !str_word(&line, &word))
 			continue;
 		snprintf(out, 300, "%.*s", STR_ARG(word));
 		return true;
@@ -137,8 +137,8 @@ canonical(void *arg, const char *domain)
 
 	if (target != domain)
 		return target;
-	if (strchr(domain, '.') == NULL && !str_is_nocase(str_of(domain), "localhost") &&
-	    hosts_name(e, domain, name))
+	if (strchr(domain, '.') == NULL &&
+	    !str_is_nocase(str_of(domain), "localhost") && hosts_name(e, domain, name))
 		return name;
 	return NULL;
 }
@@ -244,7 +244,8 @@ access_env_dnsbl(const struct access_env *e, const struct access_variant *v,
 	char name[256];
 	const char *code = NULL;
 
-	if (v->dnsbl_zone == NULL || !ip_parse(str_of(addr), &ip) || ip.family != AF_INET)
+	if (v->dnsbl_zone == NULL || !ip_parse(str_of(addr), &ip) ||
+	    ip.family != AF_INET)
 		return r;
 	reverse_name(&ip, v->dnsbl_zone, name);
 	enum access_env_dns found = find_one(e, name, "A", &code);
@@ -254,21 +255,25 @@ access_env_dnsbl(const struct access_env *e, const struct access_variant *v,
 		    "Temporary lookup failure of %s at %s", shown, v->dnsbl_zone);
 	}
 	if (found != ACCESS_ENV_FOUND ||
-	    (v->dnsbl_enhanced && v->dnsbl_code != NULL && strcmp(code, v->dnsbl_code) != 0))
+	    (v->dnsbl_enhanced && v->dnsbl_code != NULL &&
+		strcmp(code, v->dnsbl_code) != 0))
 		return r;
 	r.kind = ACCESS_REFUSED;
 	if (strcmp(v->dnsbl_action, "discard") == 0) {
 		r.kind = ACCESS_DISCARD;
-		r.verdict = (struct verdict){ .action = ACTION_DISCARD, .why = "dnsbl" };
+		r.verdict =
+		    (struct verdict){ .action = ACTION_DISCARD, .why = "dnsbl" };
 	} else if (strcmp(v->dnsbl_action, "quarantine") == 0) {
 		r.kind = ACCESS_QUARANTINE;
-		r.verdict = (struct verdict){ .action = ACTION_QUARANTINE, .why = "dnsbl" };
+		r.verdict =
+		    (struct verdict){ .action = ACTION_QUARANTINE, .why = "dnsbl" };
 		snprintf(r.verdict.text, sizeof(r.verdict.text), "%s", v->dnsbl_zone);
 	} else if (v->dnsbl_action[0] != '\0') {
-		r.verdict = verdict_refuse(550, "5.7.1", "dnsbl", "%s%s", v->dnsbl_action, shown);
-	} else {
 		r.verdict = verdict_refuse(
-		    550, "5.7.1", "dnsbl", "Rejected: %s listed at %s", shown, v->dnsbl_zone);
+		    550, "5.7.1", "dnsbl", "%s%s", v->dnsbl_action, shown);
+	} else {
+		r.verdict = verdict_refuse(550, "5.7.1", "dnsbl",
+		    "Rejected: %s listed at %s", shown, v->dnsbl_zone);
 	}
 	return r;
 }
@@ -292,9 +297,9 @@ access_env_domain(const struct access_env *e, const char *domain)
 			return ACCESS_DOMAIN_OK;
 		found = access_env_find(e, domain, NULL, NULL);
 	}
-	return found == ACCESS_ENV_FOUND ? ACCESS_DOMAIN_OK :
-	    found == ACCESS_ENV_TEMP     ? ACCESS_DOMAIN_TEMP :
-	                                   ACCESS_DOMAIN_NONE;
+	return found == ACCESS_ENV_FOUND ? ACCESS_DOMAIN_OK
+	    : found == ACCESS_ENV_TEMP   ? ACCESS_DOMAIN_TEMP
+					 : ACCESS_DOMAIN_NONE;
 }
 
 /* ---- variants ---- */
@@ -361,7 +366,8 @@ static char *
 text_arg(struct str arg)
 {
 	ptrdiff_t from = str_index(arg, '"');
-	ptrdiff_t to = from < 0 ? -1 : str_index(str_sub(arg, (size_t)from + 1, arg.len), '"');
+	ptrdiff_t to =
+	    from < 0 ? -1 : str_index(str_sub(arg, (size_t)from + 1, arg.len), '"');
 
 	if (to < 0)
 		return str_dup(arg);
@@ -376,7 +382,8 @@ apply_dnsbl(struct access_variant *v, const struct call *c, bool enhanced)
 	v->dnsbl_enhanced = enhanced;
 	v->dnsbl_action = c->n > 2 ? text_arg(c->args[2]) : xstrdup("");
 	if (enhanced && strncmp(v->dnsbl_action, "550 ", 4) == 0)
-		memmove(v->dnsbl_action, v->dnsbl_action + 4, strlen(v->dnsbl_action) - 3);
+		memmove(
+		    v->dnsbl_action, v->dnsbl_action + 4, strlen(v->dnsbl_action) - 3);
 	if (enhanced && c->n > 4) { /* a trailing dot ends the name in sendmail's map */
 		struct str code = c->args[4];
 		if (code.len > 0 && code.p[code.len - 1] == '.')
@@ -440,7 +447,8 @@ apply_feature(struct access_variant *v, const struct call *c)
 	} else if (str_is(name, "relay_mail_from")) {
 		r->mail_from_domain = has_arg(c, "domain");
 	} else if (str_is(name, "nouucp")) {
-		r->uucp = has_arg(c, "nospecial") ? ACCESS_UUCP_NOSPECIAL : ACCESS_UUCP_REJECT;
+		r->uucp = has_arg(c, "nospecial") ? ACCESS_UUCP_NOSPECIAL
+						  : ACCESS_UUCP_REJECT;
 	} else if (str_is(name, "dnsbl") && c->n > 1) {
 		apply_dnsbl(v, c, false);
 	} else if (str_is(name, "enhdnsbl") && c->n > 1) {
@@ -503,9 +511,9 @@ read_classes(struct access_env *e)
 	for (size_t i = 0; i < e->classes.n_rows; i++) {
 		const char *name = access_table_get(&e->classes, i, "class");
 		const char *members = access_table_get(&e->classes, i, "members");
-		struct names *class = strcmp(name, "w") == 0 ? &e->local :
-		    strcmp(name, "R") == 0                   ? &e->relay :
-		                                               NULL;
+		struct names *class = strcmp(name, "w") == 0 ? &e->local
+		    : strcmp(name, "R") == 0                 ? &e->relay
+							     : NULL;
 
 		if (class != NULL)
 			add_words(class, members);
@@ -530,7 +538,8 @@ access_env_read(const char *dir, struct err *err)
 		return NULL;
 	}
 	read_classes(e);
-	for (size_t i = 0; i < e->variant_table.n_rows && e->n_variants < VARIANTS_MAX; i++)
+	for (size_t i = 0; i < e->variant_table.n_rows && e->n_variants < VARIANTS_MAX;
+	     i++)
 		variant_read(e, i, &e->variants[e->n_variants++]);
 	return e;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A folder of recorded decisions as a world for the engine: tables, classes, a DNS, maps.
- * Reads nothing outside the folder.  For `posternctl test access` and the unit tests. */
+/* A folder of recorded decisions as a world for the engine: tables, classes, a DNS,
+ * maps. Reads nothing outside the folder.  For `posternctl test access` and the unit
+ * tests. */
 #ifndef POSTERN_ACCESS_ENV_H
 #define POSTERN_ACCESS_ENV_H
 
@@ -36,8 +37,8 @@ const struct access_variant *access_env_variant(
 
 /* A record of that type ("A", "AAAA", "MX", "PTR"; NULL: A, AAAA or MX), aliases
  * followed; *value (may be NULL) is the first. */
-enum access_env_dns access_env_find(const struct access_env *e, const char *name,
-    const char *type, const char **value);
+enum access_env_dns access_env_find(
+    const struct access_env *e, const char *name, const char *type, const char **value);
 
 /* Name and resolution of a client, as sendmail finds them; addr in plain text.  The
  * strings lie in out. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Questions to DNS lists.  The address and the words (TXT) are asked together, so that a
- * refusal costs one round trip; the decision takes as long as the slowest list, not the
- * sum.  What an answer means is dnsbl.c's business. */
+/* Questions to DNS lists.  The address and the words (TXT) are asked together, so that
+ * a refusal costs one round trip; the decision takes as long as the slowest list, not
+ * the sum.  What an answer means is dnsbl.c's business. */
 #include "milters/access/access_lists.h"
 
 #include <stdlib.h>
@@ -37,9 +37,9 @@ access_lists_ask(struct resolver *r, const struct dnsbl *lists, size_t n,
 	for (size_t i = 0; i < n; i++) {
 		if (dnsbl_query(&lists[i], client, name) != 0)
 			continue;
-		l->questions[l->n++] = (struct question){ &lists[i],
-			resolver_ask(r, str_of(name), DNS_A),
-			resolver_ask(r, str_of(name), DNS_TXT) };
+		l->questions[l->n++] =
+		    (struct question){ &lists[i], resolver_ask(r, str_of(name), DNS_A),
+			    resolver_ask(r, str_of(name), DNS_TXT) };
 	}
 	return l;
 }

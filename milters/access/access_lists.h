@@ -16,9 +16,9 @@ struct access_lists *access_lists_ask(struct resolver *r, const struct dnsbl *li
     size_t n, const struct ip *client, int64_t deadline_ms);
 void access_lists_free(struct access_lists *l); /* accepts NULL */
 
-/* Call wait(arg, future, deadline) for every answer that the judgement needs, then judge:
- * the first list in order that has the client refuses; what did not come counts as not
- * listed.  The same answer is given when called again. */
+/* Call wait(arg, future, deadline) for every answer that the judgement needs, then
+ * judge: the first list in order that has the client refuses; what did not come counts
+ * as not listed.  The same answer is given when called again. */
 void access_lists_judge(struct access_lists *l,
     bool (*wait)(void *arg, struct future *f, int64_t deadline_ms), void *arg,
     struct access_dnsbl *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The three checks of sendmail (check_relay, check_mail, check_rcpt) and delay_checks'
- * order, over the searches of access_search.c and the values of access_value.c.  Does no
- * I/O: who calls brings what DNS said. */
+ * order, over the searches of access_search.c and the values of access_value.c.  Does
+ * no I/O: who calls brings what DNS said. */
 #include "milters/access/access_map.h"
 
 #include <stdio.h>
@@ -21,7 +21,9 @@ nothing(enum access_check check)
 static struct access_result
 refused(enum access_check check, struct verdict v)
 {
-	return (struct access_result){ .kind = ACCESS_REFUSED, .check = check, .verdict = v };
+	return (struct access_result){
+		.kind = ACCESS_REFUSED, .check = check, .verdict = v
+	};
 }
 
 static const char *
@@ -54,9 +56,9 @@ reject_verdict(const struct access *a, enum access_check check)
 static struct access_result
 from_hit(const struct access *a, enum access_check check, const struct access_hit *hit)
 {
-	struct access_result r = { .check = check,
-		.file = hit->entry.file,
-		.line = hit->entry.line };
+	struct access_result r = {
+		.check = check, .file = hit->entry.file, .line = hit->entry.line
+	};
 	const struct access_value *v = &hit->value;
 
 	snprintf(r.key, sizeof(r.key), "%s", hit->key);
@@ -71,12 +73,13 @@ from_hit(const struct access *a, enum access_check check, const struct access_hi
 		break;
 	case ACCESS_WORD_DISCARD:
 		r.kind = ACCESS_DISCARD;
-		r.verdict = (struct verdict){ .action = ACTION_DISCARD, .why = check_why(check) };
+		r.verdict = (struct verdict){ .action = ACTION_DISCARD,
+			.why = check_why(check) };
 		break;
 	case ACCESS_WORD_QUARANTINE:
 		r.kind = ACCESS_QUARANTINE;
-		r.verdict =
-		    (struct verdict){ .action = ACTION_QUARANTINE, .why = check_why(check) };
+		r.verdict = (struct verdict){ .action = ACTION_QUARANTINE,
+			.why = check_why(check) };
 		snprintf(r.verdict.text, sizeof(r.verdict.text), "%s", v->text);
 		break;
 	case ACCESS_WORD_TEXT:
@@ -98,9 +101,9 @@ static bool
 find_client(const struct access *a, struct access_hit *hit)
 {
 	const struct access_search s = { a, "Connect:", ACCESS_TAGGED_OR_BARE };
-	const char *name = a->rules->use_client_ptr && a->client.ptr != NULL ?
-	    a->client.ptr :
-	    a->client.name;
+	const char *name = a->rules->use_client_ptr && a->client.ptr != NULL
+	    ? a->client.ptr
+	    : a->client.name;
 
 	return access_search_host(&s, str_of(name), hit) ||
 	    access_search_addr(&s, str_of(a->client.addr), hit);
@@ -127,16 +130,16 @@ check_rdns(const struct access *a)
 		break;
 	case ACCESS_RESOLVE_FAIL:
 		return refused(ACCESS_CHECK_RELAY,
-		    verdict_refuse(550, "5.7.1", "no reverse name", "Fix reverse DNS for %s",
-		        c->addr));
+		    verdict_refuse(550, "5.7.1", "no reverse name",
+			"Fix reverse DNS for %s", c->addr));
 	case ACCESS_RESOLVE_TEMP:
 		return refused(ACCESS_CHECK_RELAY,
 		    verdict_refuse(451, "4.1.8", "no reverse name",
-		        "Client IP address %s does not resolve", c->addr));
+			"Client IP address %s does not resolve", c->addr));
 	case ACCESS_RESOLVE_FORGED:
 		return refused(ACCESS_CHECK_RELAY,
 		    verdict_refuse(451, "4.1.8", "forged reverse name",
-		        "Possibly forged hostname for %s", c->addr));
+			"Possibly forged hostname for %s", c->addr));
 	}
 	return nothing(ACCESS_CHECK_RELAY);
 }
@@ -192,7 +195,7 @@ access_want_sender_domain(const struct access *a)
 	return !a->rules->accept_unresolvable && a->have_sender && !a->sender.null &&
 	    a->sender.domain[0] != '\0' &&
 	    (a->rules->classes.host == NULL ||
-	        !str_is_nocase(str_of(a->sender.domain), a->rules->classes.host));
+		!str_is_nocase(str_of(a->sender.domain), a->rules->classes.host));
 }
 
 static struct access_result
@@ -206,7 +209,7 @@ check_sender_domain(const struct access *a)
 			return nothing(ACCESS_CHECK_MAIL);
 		return refused(ACCESS_CHECK_MAIL,
 		    verdict_refuse(553, "5.5.4", why,
-		        "Domain name required for sender address %s", given));
+			"Domain name required for sender address %s", given));
 	}
 	if (!access_want_sender_domain(a))
 		return nothing(ACCESS_CHECK_MAIL);
@@ -216,11 +219,11 @@ check_sender_domain(const struct access *a)
 	case ACCESS_DOMAIN_TEMP:
 		return refused(ACCESS_CHECK_MAIL,
 		    verdict_refuse(451, "4.1.8", why,
-		        "Domain of sender address %s does not resolve", given));
+			"Domain of sender address %s does not resolve", given));
 	case ACCESS_DOMAIN_NONE:
 		return refused(ACCESS_CHECK_MAIL,
 		    verdict_refuse(553, "5.1.8", why,
-		        "Domain of sender address %s does not exist", given));
+			"Domain of sender address %s does not exist", given));
 	}
 	return nothing(ACCESS_CHECK_MAIL);
 }
@@ -233,13 +236,14 @@ access_check_mail(const struct access *a, bool delayed)
 
 	if (!a->have_sender || from->null)
 		return nothing(ACCESS_CHECK_MAIL);
-	/* After MAIL sendmail has the form with our own name, in which u@localhost is gone. */
+	/* After MAIL sendmail has the form with our own name, in which u@localhost is
+	 * gone. */
 	if (!a->rules->accept_unqualified &&
 	    is_unreal_domain(a, delayed ? from->domain : from->typed_domain) &&
 	    !access_is_local(&a->rules->classes, str_of(a->client.name)))
 		return refused(ACCESS_CHECK_MAIL,
 		    verdict_refuse(553, "5.5.4", "sender's domain",
-		        "Real domain name required for sender address"));
+			"Real domain name required for sender address"));
 	if (find_sender(a, &hit))
 		return from_hit(a, ACCESS_CHECK_MAIL, &hit);
 	return check_sender_domain(a);
@@ -257,7 +261,7 @@ find_recipient(
 		return access_search_user(&s, to, hit);
 	return access_search_full(&s, to, to->domain, hit) ||
 	    (access_is_local(&a->rules->classes, str_of(to->domain)) &&
-	        access_search_user(&s, to, hit)) ||
+		access_search_user(&s, to, hit)) ||
 	    access_search_host(&s, str_of(to->domain), hit);
 }
 
@@ -265,7 +269,8 @@ find_recipient(
 static bool
 lets_recipient_pass(const struct access *a, enum access_word word)
 {
-	bool old_words = a->rules->delay != ACCESS_AT_ONCE && !a->rules->delay_new_words;
+	bool old_words =
+	    a->rules->delay != ACCESS_AT_ONCE && !a->rules->delay_new_words;
 
 	switch (word) {
 	case ACCESS_WORD_OK:
@@ -313,16 +318,16 @@ spam_word(const struct access *a, const struct access_addr *to)
 {
 	const struct access_search s = { a, "Spam:", ACCESS_TAGGED };
 	const struct access_classes *c = &a->rules->classes;
-	const char *domain = to->domain[0] != '\0' ? to->domain :
-	    c->host != NULL                        ? c->host :
-	                                             "";
+	const char *domain = to->domain[0] != '\0' ? to->domain
+	    : c->host != NULL                      ? c->host
+						   : "";
 	struct access_hit hit;
 
 	/* Unlike From: and To:, the domain hides the user. */
 	if (access_search_full(&s, to, domain, &hit) ||
 	    access_search_host(&s, str_of(domain), &hit) ||
 	    ((to->domain[0] == '\0' || access_is_local(c, str_of(domain))) &&
-	        access_search_user(&s, to, &hit)))
+		access_search_user(&s, to, &hit)))
 		return hit.value.word;
 	return ACCESS_WORD_TEXT;
 }
@@ -354,12 +359,14 @@ check_helo(const struct access *a)
 	ptrdiff_t dot = str_index(helo, '.');
 	bool inner_dot = dot > 0 && (size_t)dot + 1 < helo.len;
 	struct ip own; /* nobody else is at our loopback address */
-	bool loopback = helo.p[0] == '[' && ip_parse(helo, &own) && ip_is_loopback(&own);
+	bool loopback =
+	    helo.p[0] == '[' && ip_parse(helo, &own) && ip_is_loopback(&own);
 	if (inner_dot && !loopback && !access_is_local(c, helo) &&
 	    !str_starts_nocase(helo, STR("[IPv6:")))
 		return nothing(ACCESS_CHECK_RCPT);
 	return refused(ACCESS_CHECK_RCPT,
-	    verdict_refuse(550, "5.7.1", "helo", "bogus HELO name used: %s", a->client.helo));
+	    verdict_refuse(
+		550, "5.7.1", "helo", "bogus HELO name used: %s", a->client.helo));
 }
 
 struct access_result
@@ -367,10 +374,12 @@ access_check_delayed(const struct access *a, const struct access_addr *rcpt)
 {
 	struct access_result r = access_check_rcpt(a, rcpt);
 
-	if (r.kind != ACCESS_NONE || a->client.authenticated || spares_recipient(a, rcpt))
+	if (r.kind != ACCESS_NONE || a->client.authenticated ||
+	    spares_recipient(a, rcpt))
 		return r;
 	r = access_check_mail(a, true);
-	if (r.kind != ACCESS_NONE) /* OK too: the sender is known, the client does not count */
+	if (r.kind !=
+	    ACCESS_NONE) /* OK too: the sender is known, the client does not count */
 		return r;
 	r = access_check_relay(a);
 	if (r.kind == ACCESS_NONE || r.kind == ACCESS_OK) {

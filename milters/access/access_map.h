@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sendmail's access map: what its entries decide about a client, a sender and a recipient.
- * Pure: facts, a lookup and the answers of DNS go in, a result comes out; the same engine
- * serves the daemon, `posternctl test access`, unit tests and the fuzzer.
+/* sendmail's access map: what its entries decide about a client, a sender and a
+ * recipient. Pure: facts, a lookup and the answers of DNS go in, a result comes out;
+ * the same engine serves the daemon, `posternctl test access`, unit tests and the
+ * fuzzer.
  *
  * The words: R, w, m, j are sendmail's classes and macros - relay domains, local host
- * names, own domain, own full name.  A search asks the tagged key ("From:d.example") and,
- * where the tag allows it, the same key bare. */
+ * names, own domain, own full name.  A search asks the tagged key ("From:d.example")
+ * and, where the tag allows it, the same key bare. */
 #ifndef POSTERN_ACCESS_MAP_H
 #define POSTERN_ACCESS_MAP_H
 
@@ -16,7 +17,8 @@
 #include "common/base/verdict.h"
 #include "milters/access/access_addr.h"
 
-#define ACCESS_KEY_MAX 1100 /* tag, local part, domain and NUL; longer keys match nothing */
+#define ACCESS_KEY_MAX                                                                 \
+	1100 /* tag, local part, domain and NUL; longer keys match nothing */
 
 /* What a map says to a key.  All borrowed from the map's snapshot. */
 struct access_entry {
@@ -54,7 +56,8 @@ struct access_rules {
 	bool hosts_only, entire_domain, loose, local_from, mail_from, mail_from_domain;
 	enum access_uucp uucp;
 	bool no_percent; /* nopercenthack, `reject' */
-	const char *reject_text; /* confREJECT_MSG, "550 5.7.1 Access denied"; may be NULL */
+	const char
+	    *reject_text; /* confREJECT_MSG, "550 5.7.1 Access denied"; may be NULL */
 	struct access_classes classes;
 };
 
@@ -66,7 +69,8 @@ enum access_resolve { /* {client_resolve} */
 };
 
 struct access_client {
-	const char *addr; /* {client_addr}: "10.1.2.3", "IPv6:2001:db8:0:0:0:0:0:5"; "" local */
+	const char *
+	    addr; /* {client_addr}: "10.1.2.3", "IPv6:2001:db8:0:0:0:0:0:5"; "" local */
 	const char *name; /* {client_name}: confirmed name, or "[10.1.2.3]" */
 	const char *ptr; /* {client_ptr}: what DNS says, confirmed or not */
 	enum access_resolve resolve;

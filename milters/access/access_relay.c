@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Relaying: by recipient, by the client's address, by the sender where that is configured,
- * by the client's confirmed name - and the words for everybody else. */
+/* Relaying: by recipient, by the client's address, by the sender where that is
+ * configured, by the client's confirmed name - and the words for everybody else. */
 #include "milters/access/access_relay.h"
 
 #include <stdio.h>
@@ -26,7 +26,8 @@ access_client_is_loopback(const struct access *a)
 	return false;
 }
 
-typedef bool search(const struct access_search *s, struct str key, struct access_hit *hit);
+typedef bool search(
+    const struct access_search *s, struct str key, struct access_hit *hit);
 
 static bool
 says_relay(const struct access *a, const char *tag, search *how, const char *key)
@@ -48,14 +49,17 @@ access_relay_strip(
 	if (r->loose || r->promiscuous)
 		return 0;
 	while (rcpt->domain[0] != '\0' && access_addr_is_routed(rcpt, routes)) {
-		if (!access_is_relayed(&r->classes, str_of(rcpt->domain), r->hosts_only) &&
-		    !says_relay(a, "To:",
-		        r->hosts_only ? access_search_exact : access_search_host, rcpt->domain))
+		if (!access_is_relayed(
+			&r->classes, str_of(rcpt->domain), r->hosts_only) &&
+		    !says_relay(a,
+			"To:", r->hosts_only ? access_search_exact : access_search_host,
+			rcpt->domain))
 			return 0;
 		size_t before = strlen(rcpt->local);
 		if (access_addr_peel(&r->classes, routes, rcpt, &inner, refusal) != 0)
 			return -1;
-		if (strlen(inner.local) >= before) /* nothing was peeled: no endless round */
+		if (strlen(inner.local) >=
+		    before) /* nothing was peeled: no endless round */
 			return 0;
 		*rcpt = inner;
 	}
@@ -110,7 +114,8 @@ recipient_relays(const struct access *a, const struct access_addr *rcpt)
 		return true;
 	if (r->full_address)
 		return full_address_relays(a, rcpt);
-	return says_relay(a, "To:", r->hosts_only ? access_search_exact : access_search_host,
+	return says_relay(a,
+	    "To:", r->hosts_only ? access_search_exact : access_search_host,
 	    rcpt->domain);
 }
 
@@ -133,8 +138,8 @@ sender_relays(const struct access *a)
 		return true;
 	if (!r->mail_from_domain)
 		return false;
-	bool found = r->hosts_only ? access_search_exact(&s, domain, &hit) :
-	                             access_search_host(&s, domain, &hit);
+	bool found = r->hosts_only ? access_search_exact(&s, domain, &hit)
+				   : access_search_host(&s, domain, &hit);
 	return found && hit.value.word == ACCESS_WORD_RELAY;
 }
 
@@ -144,7 +149,8 @@ address_relays(const struct access *a)
 	struct str addr = str_of(a->client.addr);
 	char literal[ACCESS_KEY_MAX];
 
-	if (access_client_is_loopback(a) || access_addr_is_relayed(&a->rules->classes, addr) ||
+	if (access_client_is_loopback(a) ||
+	    access_addr_is_relayed(&a->rules->classes, addr) ||
 	    says_relay(a, "Connect:", access_search_addr, a->client.addr))
 		return true;
 	snprintf(literal, sizeof(literal), "[%s]", a->client.addr);
@@ -160,9 +166,10 @@ name_relays(const struct access *a)
 	return access_is_local(&r->classes, name) ||
 	    access_is_relayed(&r->classes, name, r->hosts_only) ||
 	    (r->entire_domain && r->classes.domain != NULL &&
-	        access_is_below(name, str_of(r->classes.domain))) ||
-	    says_relay(a, "Connect:", r->hosts_only ? access_search_exact : access_search_host,
-	        a->client.name);
+		access_is_below(name, str_of(r->classes.domain))) ||
+	    says_relay(a,
+		"Connect:", r->hosts_only ? access_search_exact : access_search_host,
+		a->client.name);
 }
 
 static struct verdict

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* May this client send to this recipient through us?  sendmail's answer, for the test of
- * whole maps; the milter itself leaves relaying to the MTA, for it can refuse but never
- * grant.  Internal to the engine. */
+/* May this client send to this recipient through us?  sendmail's answer, for the test
+ * of whole maps; the milter itself leaves relaying to the MTA, for it can refuse but
+ * never grant.  Internal to the engine. */
 #ifndef POSTERN_ACCESS_RELAY_H
 #define POSTERN_ACCESS_RELAY_H
 
 #include "milters/access/access_map.h"
 
-/* Replace a routed recipient of a domain that relays by the address inside it.  -1: that
- * address is refused as syntax (*refusal). */
+/* Replace a routed recipient of a domain that relays by the address inside it.  -1:
+ * that address is refused as syntax (*refusal). */
 int access_relay_strip(
     const struct access *a, struct access_addr *rcpt, struct verdict *refusal);
 /* NONE: may relay, or the rules check none.  REFUSED: the reply. */

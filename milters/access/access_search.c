@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Searches in the access map.  Decides which keys are asked in which order; what a value
- * means to the one who searched is decided there. */
+/* Searches in the access map.  Decides which keys are asked in which order; what a
+ * value means to the one who searched is decided there. */
 #include "milters/access/access_search.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static bool
-ask(const struct access_search *s, const char *tag, struct str key, struct access_hit *hit)
+ask(const struct access_search *s, const char *tag, struct str key,
+    struct access_hit *hit)
 {
-	int n = snprintf(hit->key, sizeof(hit->key), "%s%.*s", tag, (int)key.len, key.p);
+	int n =
+	    snprintf(hit->key, sizeof(hit->key), "%s%.*s", tag, (int)key.len, key.p);
 
 	if (n < 0 || (size_t)n >= sizeof(hit->key))
 		return false;
@@ -22,7 +24,8 @@ ask(const struct access_search *s, const char *tag, struct str key, struct acces
 }
 
 bool
-access_search_exact(const struct access_search *s, struct str key, struct access_hit *hit)
+access_search_exact(
+    const struct access_search *s, struct str key, struct access_hit *hit)
 {
 	return ask(s, s->tag, key, hit) ||
 	    (s->keys == ACCESS_TAGGED_OR_BARE && ask(s, "", key, hit));
@@ -34,7 +37,7 @@ is_skip(const struct access_search *s, const struct access_hit *hit)
 	return s->access->rules->skip && hit->value.word == ACCESS_WORD_SKIP;
 }
 
-/* Without the last ".n", ":n" or "::n" (drop brackets first); "" when nothing is left. */
+/* Without the last ".n", ":n" or "::n" (drop brackets first); "": nothing is left. */
 static struct str
 shorter_addr(struct str addr)
 {
@@ -62,7 +65,8 @@ search_literal(const struct access_search *s, struct str host, struct access_hit
 		ptrdiff_t dot = str_index(whole, '.');
 		if (access_search_exact(s, whole, hit) ||
 		    (s->access->rules->lookup_dot && dot >= 0 &&
-		        access_search_exact(s, str_sub(whole, (size_t)dot, whole.len), hit)))
+			access_search_exact(
+			    s, str_sub(whole, (size_t)dot, whole.len), hit)))
 			return !is_skip(s, hit);
 		inside = shorter_addr(inside);
 	}
@@ -70,7 +74,8 @@ search_literal(const struct access_search *s, struct str host, struct access_hit
 }
 
 bool
-access_search_host(const struct access_search *s, struct str host, struct access_hit *hit)
+access_search_host(
+    const struct access_search *s, struct str host, struct access_hit *hit)
 {
 	if (host.len > 2 && host.p[0] == '[' && host.p[host.len - 1] == ']')
 		return search_literal(s, host, hit);
@@ -78,15 +83,18 @@ access_search_host(const struct access_search *s, struct str host, struct access
 		ptrdiff_t dot = str_index(host, '.');
 		if (access_search_exact(s, host, hit) ||
 		    (s->access->rules->lookup_dot && dot >= 0 &&
-		        access_search_exact(s, str_sub(host, (size_t)dot, host.len), hit)))
+			access_search_exact(
+			    s, str_sub(host, (size_t)dot, host.len), hit)))
 			return !is_skip(s, hit);
-		host = dot < 0 ? str_sub(host, 0, 0) : str_sub(host, (size_t)dot + 1, host.len);
+		host = dot < 0 ? str_sub(host, 0, 0)
+			       : str_sub(host, (size_t)dot + 1, host.len);
 	}
 	return false;
 }
 
 bool
-access_search_addr(const struct access_search *s, struct str addr, struct access_hit *hit)
+access_search_addr(
+    const struct access_search *s, struct str addr, struct access_hit *hit)
 {
 	for (; addr.len > 0; addr = shorter_addr(addr))
 		if (access_search_exact(s, addr, hit))
@@ -104,9 +112,10 @@ search_forms(const struct access_search *s, const char *local, const char *domai
 	char key[ACCESS_KEY_MAX];
 
 	for (int form = 0; form < (user > 0 ? 3 : 1); form++) {
-		int n = form == 0 ? snprintf(key, sizeof(key), "%s@%s", local, domain) :
-		    form == 1     ? snprintf(key, sizeof(key), "%.*s+*@%s", user, local, domain) :
-		                    snprintf(key, sizeof(key), "%.*s@%s", user, local, domain);
+		int n = form == 0 ? snprintf(key, sizeof(key), "%s@%s", local, domain)
+		    : form == 1
+		    ? snprintf(key, sizeof(key), "%.*s+*@%s", user, local, domain)
+		    : snprintf(key, sizeof(key), "%.*s@%s", user, local, domain);
 		if (n > 0 && (size_t)n < sizeof(key) &&
 		    access_search_exact(s, (struct str){ key, (size_t)n }, hit))
 			return true;

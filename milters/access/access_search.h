@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The kinds of searches that sendmail makes in its access map: a host with its parent
- * domains, an address with its prefixes, a full address, a user.  Internal to the engine. */
+ * domains, an address with its prefixes, a full address, a user.  Internal to the
+ * engine. */
 #ifndef POSTERN_ACCESS_SEARCH_H
 #define POSTERN_ACCESS_SEARCH_H
 

@@ -29,12 +29,14 @@ access_file_read(const char *dir, const char *name, struct err *err)
 		return NULL;
 	}
 	buf_init(&text, ACCESS_FILE_MAX);
-	while ((n = fread(part, 1, sizeof(part), f)) > 0 && buf_add(&text, part, n) == 0)
+	while (
+	    (n = fread(part, 1, sizeof(part), f)) > 0 && buf_add(&text, part, n) == 0)
 		;
 	bool bad = ferror(f) != 0 || text.failed;
 	fclose(f);
 	if (bad)
-		err_set(err, "%s: cannot be read, or over %d octets", path, ACCESS_FILE_MAX);
+		err_set(err, "%s: cannot be read, or over %d octets", path,
+		    ACCESS_FILE_MAX);
 	free(path);
 	if (!bad)
 		return buf_take(&text);
@@ -95,8 +97,8 @@ access_table_read(
 			out->n_columns = cells(line, out->columns);
 		} else {
 			if (out->n_rows % 256 == 0)
-				out->rows =
-				    xreallocarray(out->rows, out->n_rows + 256, sizeof(*out->rows));
+				out->rows = xreallocarray(
+				    out->rows, out->n_rows + 256, sizeof(*out->rows));
 			cells(line, out->rows[out->n_rows++]);
 		}
 		line = next;
@@ -153,7 +155,8 @@ key_cmp(struct str a, struct str b)
 	size_t n = a.len < b.len ? a.len : b.len;
 
 	for (size_t i = 0; i < n; i++) {
-		int d = (unsigned char)ascii_lower(a.p[i]) - (unsigned char)ascii_lower(b.p[i]);
+		int d = (unsigned char)ascii_lower(a.p[i]) -
+		    (unsigned char)ascii_lower(b.p[i]);
 		if (d != 0)
 			return d;
 	}
@@ -184,7 +187,8 @@ access_textmap_of(const char *text)
 		if (line.len == 0)
 			continue;
 		if (m->n % 64 == 0)
-			m->entries = xreallocarray(m->entries, m->n + 64, sizeof(*m->entries));
+			m->entries =
+			    xreallocarray(m->entries, m->n + 64, sizeof(*m->entries));
 		m->entries[m->n++] = (struct entry){ key, line, n };
 	}
 	if (m->n > 0)
@@ -217,6 +221,7 @@ access_textmap_lookup(void *arg, struct str key, struct access_entry *out)
 	}
 	if (low == m->n || key_cmp(m->entries[low].key, key) != 0)
 		return false;
-	*out = (struct access_entry){ m->entries[low].value, NULL, m->entries[low].line };
+	*out =
+	    (struct access_entry){ m->entries[low].value, NULL, m->entries[low].line };
 	return true;
 }

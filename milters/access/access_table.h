@@ -30,7 +30,8 @@ int access_table_read(
 void access_table_clear(struct access_table *t);
 bool access_table_has(const struct access_table *t, const char *column);
 /* The cell of a column, "" when there is none. */
-const char *access_table_get(const struct access_table *t, size_t row, const char *column);
+const char *access_table_get(
+    const struct access_table *t, size_t row, const char *column);
 
 /* A map read as makemap reads it; the first of equal keys stays. */
 struct access_textmap;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Plays sendmail's part of a transaction around the engine - which check runs when, what
- * the replies look like - for every row of a folder of cases, and prints what came out. */
+/* Plays sendmail's part of a transaction around the engine - which check runs when,
+ * what the replies look like - for every row of a folder of cases, and prints what came
+ * out. */
 #include "milters/access/access_test.h"
 
 #include <stdlib.h>
@@ -154,8 +155,8 @@ play_connect(struct play *p)
 	event(p, ACCESS_CHECK_RELAY, &p->relay);
 }
 
-/* The reply to MAIL: REFUSED, or anything else for good.  *syntax: refused by the parser,
- * before any check. */
+/* The reply to MAIL: REFUSED, or anything else for good.  *syntax: refused by the
+ * parser, before any check. */
 static struct access_result
 play_mail(struct play *p, const char *path, bool *syntax)
 {
@@ -166,7 +167,7 @@ play_mail(struct play *p, const char *path, bool *syntax)
 	if (p->relay.kind == ACCESS_REFUSED)
 		return p->relay;
 	if (access_addr_parse(&rules->classes, access_rules_routes(rules), str_of(path),
-	        &p->access.sender, &r.verdict) != 0) {
+		&p->access.sender, &r.verdict) != 0) {
 		r.kind = ACCESS_REFUSED;
 		*syntax = true;
 		return r;
@@ -191,17 +192,17 @@ play_rcpt(struct play *p, const char *path, bool *syntax)
 
 	*syntax = false;
 	if (access_addr_parse(&rules->classes, access_rules_routes(rules), str_of(path),
-	        &rcpt, &r.verdict) != 0) {
+		&rcpt, &r.verdict) != 0) {
 		*syntax = true;
 		return r;
 	}
-	r = at_once(p) ? access_check_rcpt(&p->access, &rcpt) :
-	                 access_check_delayed(&p->access, &rcpt);
+	r = at_once(p) ? access_check_rcpt(&p->access, &rcpt)
+		       : access_check_delayed(&p->access, &rcpt);
 	event(p, ACCESS_CHECK_RCPT, &r);
 	return r;
 }
 
-/* What hangs over the message: the first discard, else the last reason that holds it. */
+/* What hangs over the message: the first discard, else the last hold. */
 static const struct access_result *
 fate(const struct play *p)
 {
@@ -224,25 +225,26 @@ reply_text(const struct access_result *r, const char *good, char out[REPLY_MAX])
 	if (r->kind != ACCESS_REFUSED)
 		snprintf(out, REPLY_MAX, "%s", good);
 	else
-		snprintf(out, REPLY_MAX, "%d %s %s", r->verdict.code, r->verdict.enhanced,
-		    r->verdict.text);
+		snprintf(out, REPLY_MAX, "%d %s %s", r->verdict.code,
+		    r->verdict.enhanced, r->verdict.text);
 	return out;
 }
 
 static const char *
 events_text(const struct play *p, char out[400])
 {
-	static const char *const checks[] = { "check_relay", "check_mail", "check_rcpt" };
+	static const char *const checks[] = { "check_relay", "check_mail",
+		"check_rcpt" };
 	size_t n = 0;
 
 	out[0] = '\0';
 	for (size_t i = 0; i < p->n_events; i++) {
 		const struct access_result *e = &p->events[i];
-		const char *what = e->kind == ACCESS_REFUSED ? "reject" :
-		    e->kind == ACCESS_DISCARD                ? "discard" :
-		                                               "quarantine";
-		n += (size_t)snprintf(
-		    out + n, 400 - n, "%s%s:%s", i > 0 ? ";" : "", checks[e->check], what);
+		const char *what = e->kind == ACCESS_REFUSED ? "reject"
+		    : e->kind == ACCESS_DISCARD              ? "discard"
+							     : "quarantine";
+		n += (size_t)snprintf(out + n, 400 - n, "%s%s:%s", i > 0 ? ";" : "",
+		    checks[e->check], what);
 	}
 	return out;
 }
@@ -257,9 +259,9 @@ put_refused(const struct run *run, const struct access_table *t, size_t row,
     const struct play *p, const char *stage, const struct access_result *r)
 {
 	char code[16], events[400];
-	const char *action = r->relay_denied && r->verdict.code >= 500 ? "relay-denied" :
-	    r->verdict.code >= 500                                      ? "reject" :
-	                                                                  "tempfail";
+	const char *action = r->relay_denied && r->verdict.code >= 500 ? "relay-denied"
+	    : r->verdict.code >= 500                                   ? "reject"
+								       : "tempfail";
 	snprintf(code, sizeof(code), "%d", r->verdict.code);
 	const struct cell cells[] = { { "stage_of_refusal", stage }, { "code", code },
 		{ "enhanced", r->verdict.enhanced }, { "text", r->verdict.text },
@@ -276,9 +278,13 @@ put_taken(const struct run *run, const struct access_table *t, size_t row,
 	const struct access_result *f = fate(p);
 	bool held = f != NULL && f->kind == ACCESS_QUARANTINE;
 	char events[400];
-	const struct cell cells[] = { { "stage_of_refusal", f != NULL ? stages[f->check] : "" },
+	const struct cell cells[] = { { "stage_of_refusal",
+					  f != NULL ? stages[f->check] : "" },
 		{ "code", "250" }, { "enhanced", "2.1.5" }, { "text", "Recipient ok" },
-		{ "action", f == NULL ? "accept" : held ? "quarantine" : "discard" },
+		{ "action",
+		    f == NULL  ? "accept"
+			: held ? "quarantine"
+			       : "discard" },
 		{ "client_resolve", resolves[p->client.resolve] },
 		{ "quarantine", held ? f->verdict.text : "" },
 		{ "events", events_text(p, events) } };
@@ -291,7 +297,8 @@ run_case(struct run *run, const struct access_table *t, size_t row, struct err *
 {
 	const struct access_variant *v =
 	    access_env_variant(run->env, access_table_get(t, row, "variant"));
-	struct access_textmap *map = map_of(run, access_table_get(t, row, "access"), err);
+	struct access_textmap *map =
+	    map_of(run, access_table_get(t, row, "access"), err);
 	struct access_result r;
 	struct play p;
 	bool syntax;
@@ -357,10 +364,13 @@ put_multi(const struct run *run, const struct access_table *t, size_t row,
 	const struct access_result *f = taken ? fate(p) : NULL;
 	bool held = f != NULL && f->kind == ACCESS_QUARANTINE;
 	bool dropped = f != NULL && !held;
-	const struct cell cells[] = { { "connect_reply", connect }, { "mail_reply", mail },
-		{ "rcpt_replies", buf_cstr(replies) },
+	const struct cell cells[] = { { "connect_reply", connect },
+		{ "mail_reply", mail }, { "rcpt_replies", buf_cstr(replies) },
 		{ "outcome",
-		    !taken ? "none" : dropped ? "discard" : held ? "quarantine" : "accept" },
+		    !taken        ? "none"
+			: dropped ? "discard"
+			: held    ? "quarantine"
+				  : "accept" },
 		{ "queued_rcpts", dropped ? "" : buf_cstr(queued) },
 		{ "quarantine", held ? f->verdict.text : "" } };
 
@@ -372,7 +382,8 @@ run_multi(struct run *run, const struct access_table *t, size_t row, struct err 
 {
 	const struct access_variant *v =
 	    access_env_variant(run->env, access_table_get(t, row, "variant"));
-	struct access_textmap *map = map_of(run, access_table_get(t, row, "access"), err);
+	struct access_textmap *map =
+	    map_of(run, access_table_get(t, row, "access"), err);
 	char reply[REPLY_MAX];
 	struct play p;
 	bool syntax;
@@ -389,15 +400,16 @@ run_multi(struct run *run, const struct access_table *t, size_t row, struct err 
 	play_connect(&p);
 	if (p.relay.kind == ACCESS_REFUSED && p.relay.verdict.code == 421) {
 		buf_add_cstr(&replies, "(closed)");
-		put_multi(run, t, row, &p, reply_text(&p.relay, "", reply), "(closed)", false,
-		    &replies, &queued);
+		put_multi(run, t, row, &p, reply_text(&p.relay, "", reply), "(closed)",
+		    false, &replies, &queued);
 	} else {
 		struct access_result mail =
 		    play_mail(&p, access_table_get(t, row, "mail_from"), &syntax);
 		bool taken = play_recipients(
 		    &p, &mail, access_table_get(t, row, "rcpts"), &replies, &queued);
 		put_multi(run, t, row, &p, "220",
-		    reply_text(&mail, "250 2.1.0 Sender ok", reply), taken, &replies, &queued);
+		    reply_text(&mail, "250 2.1.0 Sender ok", reply), taken, &replies,
+		    &queued);
 	}
 	buf_clear(&replies);
 	buf_clear(&queued);
@@ -411,7 +423,8 @@ run_control(struct run *run, const struct access_table *t, size_t row, struct er
 {
 	const struct access_variant *v =
 	    access_env_variant(run->env, access_table_get(t, row, "variant"));
-	struct access_textmap *map = map_of(run, access_table_get(t, row, "access"), err);
+	struct access_textmap *map =
+	    map_of(run, access_table_get(t, row, "access"), err);
 	const char *ruleset = access_table_get(t, row, "ruleset");
 	char text[REPLY_MAX];
 	uint64_t count = 0;
@@ -423,13 +436,15 @@ run_control(struct run *run, const struct access_table *t, size_t row, struct er
 		return err_set(err, "row %zu: unknown variant", row + 1);
 	play_init(&p, run, v, map, "", access_table_get(t, row, "client_name"));
 	p.access.client.addr = access_table_get(t, row, "client_addr");
-	(void)str_to_uint(str_of(access_table_get(t, row, "value")), 0, UINT32_MAX, &count);
+	(void)str_to_uint(
+	    str_of(access_table_get(t, row, "value")), 0, UINT32_MAX, &count);
 	if (strcmp(ruleset, "greet_pause") == 0) {
-		snprintf(text, sizeof(text), "%ld", access_greet_pause(&p.access, v->greet_pause));
+		snprintf(text, sizeof(text), "%ld",
+		    access_greet_pause(&p.access, v->greet_pause));
 	} else {
-		enum access_limit limit = strcmp(ruleset, "ConnControl") == 0 ?
-		    ACCESS_LIMIT_CONNECTIONS :
-		    ACCESS_LIMIT_RATE;
+		enum access_limit limit = strcmp(ruleset, "ConnControl") == 0
+		    ? ACCESS_LIMIT_CONNECTIONS
+		    : ACCESS_LIMIT_RATE;
 		struct access_result r =
 		    access_check_limit(&p.access, limit, (unsigned long)count);
 		reply_text(&r, "OK", text);
@@ -466,7 +481,8 @@ trace_relay(struct play *p, const char *input)
 
 	if (bar == NULL)
 		return;
-	snprintf(p->client.name, sizeof(p->client.name), "%.*s", (int)(bar - input), input);
+	snprintf(
+	    p->client.name, sizeof(p->client.name), "%.*s", (int)(bar - input), input);
 	p->access.client.addr = bar + 4;
 	(void)access_check_relay(&p->access);
 }
@@ -482,7 +498,8 @@ trace_run(struct play *p, const char *ruleset, const char *input)
 		(void)play_mail(p, input, &syntax);
 	} else {
 		access_lookup *real = p->access.lookup;
-		p->access.lookup = access_textmap_lookup; /* the sender's are not shown */
+		p->access.lookup =
+		    access_textmap_lookup; /* the sender's are not shown */
 		void *arg = p->access.lookup_arg;
 		p->access.lookup_arg = ((struct trace *)arg)->map;
 		(void)play_mail(p, "<s+d@h.d1.test>", &syntax);
@@ -505,14 +522,15 @@ run_lookup(struct run *run, const struct access_table *t, size_t row, struct err
 		return err_set(err, "row %zu: unknown variant", row + 1);
 	trace.map = access_textmap_of(strcmp(contents, "(empty)") == 0 ? "" : contents);
 	buf_init(&trace.keys, 65536);
-	/* The recorded client of check_rcpt: 10.9.8.7 with a name that was confirmed. */
+	/* The recorded client of check_rcpt: 10.9.8.7 with a confirmed name. */
 	play_init(&p, run, v, trace.map, "10.9.8.7", "pc.client.test");
 	p.access.client.resolve = ACCESS_RESOLVE_OK;
 	p.access.lookup = traced_lookup;
 	p.access.lookup_arg = &trace;
-	trace_run(&p, access_table_get(t, row, "ruleset"), access_table_get(t, row, "input"));
+	trace_run(
+	    &p, access_table_get(t, row, "ruleset"), access_table_get(t, row, "input"));
 	const struct cell cells[] = { { "lookups",
-		trace.keys.len > 0 ? buf_cstr(&trace.keys) : "" } };
+	    trace.keys.len > 0 ? buf_cstr(&trace.keys) : "" } };
 	put_row(run->out, t, row, cells, 1);
 	buf_clear(&trace.keys);
 	access_textmap_free(trace.map);
@@ -561,11 +579,11 @@ access_test_run(const char *dir, FILE *out, struct err *err)
 	if (run.env == NULL)
 		return -1;
 	int rc = run_file(&run, "cases.tsv", run_case, err) != 0 ||
-	        run_file(&run, "multi.tsv", run_multi, err) != 0 ||
-	        run_file(&run, "controls.tsv", run_control, err) != 0 ||
-	        run_file(&run, "lookups.tsv", run_lookup, err) != 0 ?
-	    -1 :
-	    0;
+		run_file(&run, "multi.tsv", run_multi, err) != 0 ||
+		run_file(&run, "controls.tsv", run_control, err) != 0 ||
+		run_file(&run, "lookups.tsv", run_lookup, err) != 0
+	    ? -1
+	    : 0;
 	free(run.map_name);
 	access_textmap_free(run.map);
 	access_env_free(run.env);

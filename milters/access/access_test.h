@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* `posternctl test access DIR`: what the engine decides about a folder of cases.  DIR holds
- * env/ (variants, classes, DNS), maps/ and the tables cases.tsv, multi.tsv, controls.tsv
- * and lookups.tsv, of which any may be missing.  For each table a line "# file", then per
- * row the id and the result columns in the file's own order, tab-separated. */
+/* `posternctl test access DIR`: what the engine decides about a folder of cases.  DIR
+ * holds env/ (variants, classes, DNS), maps/ and the tables cases.tsv, multi.tsv,
+ * controls.tsv and lookups.tsv, of which any may be missing.  For each table a line "#
+ * file", then per row the id and the result columns in the file's own order,
+ * tab-separated. */
 #ifndef POSTERN_ACCESS_TEST_H
 #define POSTERN_ACCESS_TEST_H
 

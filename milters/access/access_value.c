@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Values of the access map.  Splits a value into sendmail's address tokens, joins them as
- * it does, and reads keywords, `ERROR:D.S.N:text`, and reply codes from the result.  Which
- * check heeds which word is access_map.c's business. */
+/* Values of the access map.  Splits a value into sendmail's address tokens, joins them
+ * as it does, and reads keywords, `ERROR:D.S.N:text`, and reply codes from the result.
+ * Which check heeds which word is access_map.c's business. */
 #include "milters/access/access_value.h"
 
 #include <stdio.h>
@@ -43,8 +43,9 @@ is_atom(struct str token)
 	return token.len > 0 && !is_operator(token.p[0]) && token.p[0] != '"';
 }
 
-/* "%0" is the key, other digits the arguments of the lookup (none), "%%" a percent sign.
- * Octets above 0x7f lose their top bit, as in sendmail; control octets become blanks. */
+/* "%0" is the key, other digits the arguments of the lookup (none), "%%" a percent
+ * sign. Octets above 0x7f lose their top bit, as in sendmail; control octets become
+ * blanks. */
 static void
 expand(struct str value, struct str key, struct buf *out)
 {
@@ -54,11 +55,13 @@ expand(struct str value, struct str key, struct buf *out)
 		if (c == '%' && i + 1 < value.len && value.p[i + 1] == '%') {
 			buf_add_char(out, '%');
 			i++;
-		} else if (c == '%' && i + 1 < value.len && ascii_digit(value.p[i + 1])) {
+		} else if (c == '%' && i + 1 < value.len &&
+		    ascii_digit(value.p[i + 1])) {
 			if (value.p[++i] == '0')
 				buf_add_str(out, str_sub(key, 0, out->max - out->len));
 		} else {
-			buf_add_char(out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
+			buf_add_char(
+			    out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
 		}
 	}
 }
@@ -104,8 +107,8 @@ split(struct str s, struct tokens *out)
 		} else if (is_operator(s.p[i])) {
 			i++;
 		} else {
-			while (i < s.len && !ascii_blank(s.p[i]) && !is_operator(s.p[i]) &&
-			    s.p[i] != '"')
+			while (i < s.len && !ascii_blank(s.p[i]) &&
+			    !is_operator(s.p[i]) && s.p[i] != '"')
 				i++;
 		}
 		out->list[out->n++] = str_sub(s, from, i);
@@ -114,7 +117,8 @@ split(struct str s, struct tokens *out)
 
 /* Tokens from..n as one text: a blank only between two atoms. */
 static void
-join(const struct tokens *t, size_t from, bool keep_quotes, char out[ACCESS_VALUE_MAX + 1])
+join(const struct tokens *t, size_t from, bool keep_quotes,
+    char out[ACCESS_VALUE_MAX + 1])
 {
 	struct buf text;
 
@@ -208,8 +212,9 @@ read_text(struct access_value *v, const struct tokens *t)
 		if (t->n > 8 && token_is(t, 3, ".") && token_is(t, 5, ".") &&
 		    token_is(t, 7, ":")) {
 			from = 8;
-			snprintf(given, sizeof(given), "%.*s.%.*s.%.*s", STR_ARG(t->list[2]),
-			    STR_ARG(t->list[4]), STR_ARG(t->list[6]));
+			snprintf(given, sizeof(given), "%.*s.%.*s.%.*s",
+			    STR_ARG(t->list[2]), STR_ARG(t->list[4]),
+			    STR_ARG(t->list[6]));
 		}
 	}
 	join(t, from, false, text);
@@ -281,9 +286,10 @@ access_value_check(struct str value, struct err *err)
 bool
 access_key_is_foreign(struct str key)
 {
-	static const char *const tags[] = { "TLS_Srv:", "TLS_Clt:", "TLS_Rcpt:", "Try_TLS:",
-		"TLS_Srv_Features:", "TLS_Clt_Features:", "Srv_Features:", "Clt_Features:",
-		"AuthInfo:", "CERTISSUER:", "CERTSUBJECT:", "SRV_Features:" };
+	static const char *const tags[] = { "TLS_Srv:", "TLS_Clt:", "TLS_Rcpt:",
+		"Try_TLS:", "TLS_Srv_Features:", "TLS_Clt_Features:", "Srv_Features:",
+		"Clt_Features:", "AuthInfo:", "CERTISSUER:", "CERTSUBJECT:",
+		"SRV_Features:" };
 
 	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
 		if (str_starts_nocase(key, str_of(tags[i])))

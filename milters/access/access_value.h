@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Right-hand sides of an access map: keywords, and texts with their reply codes.  sendmail
- * reads an unquoted value as address tokens and joins them again; so do we, because that
- * decides which blanks a refused sender sees and which values are keywords. */
+/* Right-hand sides of an access map: keywords, and texts with their reply codes.
+ * sendmail reads an unquoted value as address tokens and joins them again; so do we,
+ * because that decides which blanks a refused sender sees and which values are
+ * keywords. */
 #ifndef POSTERN_ACCESS_VALUE_H
 #define POSTERN_ACCESS_VALUE_H
 
@@ -31,7 +32,8 @@ enum access_word {
 
 struct access_value {
 	enum access_word word;
-	char text[ACCESS_VALUE_MAX + 1]; /* the value joined again; of QUARANTINE the reason */
+	char text[ACCESS_VALUE_MAX +
+	    1]; /* the value joined again; of QUARANTINE the reason */
 	int code; /* of the value read as an error text */
 	char enhanced[12];
 	char reply[ACCESS_VALUE_MAX + 1]; /* the words shown with code */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* postern-access: binds libmilter's callbacks to the engine of the access map and to the
- * DNS lists.  Collects facts, waits for answers, turns results into verdicts, logs.  A
- * client that is to be refused is refused at MAIL: at connect no text could be given, and
- * nobody can have authenticated.  DISCARD and QUARANTINE are remembered and carried out
- * at the end of the message, so that later recipients are still judged. */
+/* postern-access: binds libmilter's callbacks to the engine of the access map and to
+ * the DNS lists.  Collects facts, waits for answers, turns results into verdicts, logs.
+ * A client that is to be refused is refused at MAIL: at connect no text could be given,
+ * and nobody can have authenticated.  DISCARD and QUARANTINE are remembered and carried
+ * out at the end of the message, so that later recipients are still judged. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +74,8 @@ lookup(void *arg, struct str key, struct access_entry *out)
 
 		if (e == NULL)
 			continue;
-		*out = (struct access_entry){ e->value, map_path(c->tables[i]), e->line };
+		*out =
+		    (struct access_entry){ e->value, map_path(c->tables[i]), e->line };
 		return true;
 	}
 	return false;
@@ -110,7 +111,8 @@ resolve_of(struct milter_session *s)
 		return ACCESS_RESOLVE_TEMP;
 	if (said != NULL && strcmp(said, "FORGED") == 0)
 		return ACCESS_RESOLVE_FORGED;
-	return milter_client(s)->name_confirmed ? ACCESS_RESOLVE_OK : ACCESS_RESOLVE_FAIL;
+	return milter_client(s)->name_confirmed ? ACCESS_RESOLVE_OK
+						: ACCESS_RESOLVE_FAIL;
 }
 
 static enum access_delay_mode
@@ -130,7 +132,8 @@ delay_of(int setting)
 }
 
 static struct policy_view
-view_at(struct milter_session *s, const struct conn *c, enum stage stage, struct str rcpt)
+view_at(
+    struct milter_session *s, const struct conn *c, enum stage stage, struct str rcpt)
 {
 	struct policy_facts facts = { .stage = stage,
 		.client = milter_client(s)->ip,
@@ -184,10 +187,11 @@ facts_init(struct facts *f, struct milter_session *s, struct conn *c,
 /* Entries for user@ count for our own domains only.  Which those are the MTA knows: it
  * names the mailer that takes the recipient. */
 static void
-facts_recipient(struct facts *f, struct milter_session *s, const struct access_addr *rcpt)
+facts_recipient(
+    struct facts *f, struct milter_session *s, const struct access_addr *rcpt)
 {
-	static const char *const remote[] = { "smtp", "esmtp", "smtp8", "dsmtp", "relay",
-		"uucp", "error", "discard" };
+	static const char *const remote[] = { "smtp", "esmtp", "smtp8", "dsmtp",
+		"relay", "uucp", "error", "discard" };
 	const char *mailer = milter_macro(s, "rcpt_mailer");
 
 	if (mailer == NULL || mailer[0] == '\0' || rcpt->domain[0] == '\0')
@@ -208,17 +212,18 @@ wait_in_callback(void *arg, struct future *f, int64_t deadline_ms)
 /* ---- what became of it ---- */
 
 static void
-log_result(struct milter_session *s, const struct conn *c, const struct access_result *r,
-    const struct facts *f, struct str rcpt, bool observe)
+log_result(struct milter_session *s, const struct conn *c,
+    const struct access_result *r, const struct facts *f, struct str rcpt, bool observe)
 {
 	const struct milter_client *client = milter_client(s);
-	static const char *const words[] = { "continue", "continue", "refuse", "discard",
-		"quarantine" };
+	static const char *const words[] = { "continue", "continue", "refuse",
+		"discard", "quarantine" };
 	struct logline l;
 
 	logline_init(&l, LOG_LEVEL_INFO, "access");
 	logline_cstr(&l, observe ? "would" : "action",
-	    r->kind == ACCESS_REFUSED ? action_name(r->verdict.action) : words[r->kind]);
+	    r->kind == ACCESS_REFUSED ? action_name(r->verdict.action)
+				      : words[r->kind]);
 	if (client->queue_id[0] != '\0')
 		logline_cstr(&l, "qid", client->queue_id);
 	logline_cstr(&l, "client", c->addr[0] != '\0' ? c->addr : "local");
@@ -246,7 +251,7 @@ log_result(struct milter_session *s, const struct conn *c, const struct access_r
 	logline_send(&l);
 }
 
-/* A result as this milter's verdict; refusals now, the rest at the end of the message. */
+/* A result as this milter's verdict; refusals now, the rest at end of message. */
 static struct verdict
 act(struct milter_session *s, struct conn *c, const struct access_result *r,
     const struct facts *f, struct str rcpt, bool observe)
@@ -314,7 +319,7 @@ msg_clear(void *conn)
 	memset(&c->sender_addr, 0, sizeof(c->sender_addr));
 }
 
-/* Nothing is decided yet, but the lists are asked: the answers come while SMTP goes on. */
+/* Nothing is decided yet, but lists are asked: answers come while SMTP goes on. */
 static struct verdict
 on_connect(struct milter_session *s, void *conn)
 {
@@ -329,14 +334,16 @@ on_connect(struct milter_session *s, void *conn)
 	facts_init(&f, s, c, &view);
 	if (set->dnsbl && access_want_dnsbl(&f.access))
 		c->lists = access_lists_ask(worker.resolver, set->dnsbl_lists.list,
-		    set->dnsbl_lists.n, &client->ip, clock_mono_ms() + set->dnsbl_deadline_ms);
+		    set->dnsbl_lists.n, &client->ip,
+		    clock_mono_ms() + set->dnsbl_deadline_ms);
 	policy_view_clear(&view);
 	return verdict_continue("access");
 }
 
 /* An address that sendmail's parser refuses before any check. */
 static struct verdict
-refuse_syntax(struct milter_session *s, struct conn *c, struct verdict v, struct str path)
+refuse_syntax(
+    struct milter_session *s, struct conn *c, struct verdict v, struct str path)
 {
 	const struct access_result r = { .kind = ACCESS_REFUSED, .verdict = v };
 	const struct facts none = { .dnsbl = { .kind = ACCESS_NONE } };
@@ -378,7 +385,7 @@ on_mail(struct milter_session *s, void *conn, struct str path, const struct str 
 	(void)n_args;
 	c->authenticated = milter_client(s)->auth[0] != '\0';
 	if (access_addr_parse(&none, (struct access_routes){ false, false }, path,
-	        &c->sender_addr, &syntax) != 0)
+		&c->sender_addr, &syntax) != 0)
 		return refuse_syntax(s, c, syntax, path);
 	c->have_sender = true;
 	struct policy_view view = view_at(s, c, STAGE_MAIL, STR(""));
@@ -388,8 +395,8 @@ on_mail(struct milter_session *s, void *conn, struct str path, const struct str 
 }
 
 static struct verdict
-judge_recipient(struct milter_session *s, struct conn *c, const struct policy_view *view,
-    const struct access_addr *rcpt)
+judge_recipient(struct milter_session *s, struct conn *c,
+    const struct policy_view *view, const struct access_addr *rcpt)
 {
 	struct access_result r;
 	struct facts f;
@@ -419,7 +426,7 @@ on_rcpt(struct milter_session *s, void *conn, struct str path, const struct str 
 	(void)args;
 	(void)n_args;
 	if (access_addr_parse(
-	        &none, (struct access_routes){ false, false }, path, &rcpt, &v) != 0)
+		&none, (struct access_routes){ false, false }, path, &rcpt, &v) != 0)
 		return refuse_syntax(s, c, v, path);
 	struct policy_view view = view_at(s, c, STAGE_RCPT, str_of(rcpt.given));
 	v = judge_recipient(s, c, &view, &rcpt);
@@ -513,8 +520,8 @@ start(void *snapshot, struct err *err)
 
 	worker.settings = s;
 	if (s->dns.servers.n > RESOLVER_SERVERS_MAX)
-		return err_set(err, "dns: %zu servers, expected at most %d", s->dns.servers.n,
-		    RESOLVER_SERVERS_MAX);
+		return err_set(err, "dns: %zu servers, expected at most %d",
+		    s->dns.servers.n, RESOLVER_SERVERS_MAX);
 	for (; conf.n_servers < s->dns.servers.n; conf.n_servers++)
 		servers[conf.n_servers] = s->dns.servers.list[conf.n_servers];
 	worker.resolver = resolver_new(&conf, err);

@@ -56,7 +56,8 @@ check_result(const struct access_result *r)
 	if (r->kind != ACCESS_REFUSED)
 		return;
 	assert(r->verdict.code >= 400 && r->verdict.code <= 599);
-	assert(r->verdict.action == ACTION_REJECT || r->verdict.action == ACTION_TEMPFAIL);
+	assert(
+	    r->verdict.action == ACTION_REJECT || r->verdict.action == ACTION_TEMPFAIL);
 	assert(r->verdict.enhanced[0] != '\0' && r->verdict.why != NULL);
 	for (const char *p = r->verdict.text; *p != '\0'; p++)
 		assert((unsigned char)*p >= ' ' && *p != 0x7f);
@@ -72,7 +73,8 @@ check_all(struct access *a, const char *sender, const char *recipient)
 
 	struct access_result r = access_check_relay(a);
 	check_result(&r);
-	a->have_sender = access_addr_parse(c, routes, str_of(sender), &a->sender, &v) == 0;
+	a->have_sender =
+	    access_addr_parse(c, routes, str_of(sender), &a->sender, &v) == 0;
 	a->sender_domain = ACCESS_DOMAIN_NONE;
 	r = access_check_mail(a, false);
 	check_result(&r);
@@ -108,7 +110,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct access a = { .rules = &rules,
 		.lookup = access_textmap_lookup,
 		.lookup_arg = map,
-		.client = { .addr = lines[1], .name = lines[2], .ptr = lines[2], .helo = lines[2] } };
+		.client = { .addr = lines[1],
+		    .name = lines[2],
+		    .ptr = lines[2],
+		    .helo = lines[2] } };
 	check_all(&a, lines[3], lines[4]);
 	struct str value = rest;
 	struct err err;

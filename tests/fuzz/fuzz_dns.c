@@ -12,8 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum dns_type types[] = { DNS_A, DNS_NS, DNS_CNAME, DNS_SOA, DNS_PTR,
-		DNS_MX, DNS_TXT, DNS_AAAA };
+	static const enum dns_type types[] = { DNS_A, DNS_NS, DNS_CNAME, DNS_SOA,
+		DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA };
 	struct err err = { 0 };
 
 	if (size < 1)

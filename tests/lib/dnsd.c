@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The tests' DNS server: sockets, the delayed answers and the faults that spoil them. */
+/* The tests' DNS server: sockets, delayed answers and the faults that spoil them. */
 #include "tests/lib/dnsd.h"
 
 #include <arpa/inet.h>
@@ -87,7 +87,8 @@ send_answer(struct dnsd *d, const struct later *a)
 
 /* What the faults make of a good answer; size: what the client takes over UDP. */
 static void
-spoil(struct buf *msg, const struct dnsd_fault *f, bool udp, size_t size, size_t question)
+spoil(
+    struct buf *msg, const struct dnsd_fault *f, bool udp, size_t size, size_t question)
 {
 	if (f->wrongid)
 		msg->p[0] = (char)(msg->p[0] ^ 0x55);
@@ -123,8 +124,8 @@ udp_size(struct dns_reader r, const struct dns_header *h)
 
 /* Answer one question, now or later. */
 static void
-on_question(
-    struct dnsd *d, struct str in, int conn, const struct sockaddr_in *peer, int64_t now)
+on_question(struct dnsd *d, struct str in, int conn, const struct sockaddr_in *peer,
+    int64_t now)
 {
 	struct dns_reader r = { in, 0 };
 	struct dns_header h;
@@ -185,8 +186,8 @@ on_udp(struct dnsd *d, int64_t now)
 
 	for (;;) {
 		socklen_t len = sizeof(peer);
-		ssize_t n = recvfrom(
-		    d->udp, in, sizeof(in), MSG_DONTWAIT, (struct sockaddr *)&peer, &len);
+		ssize_t n = recvfrom(d->udp, in, sizeof(in), MSG_DONTWAIT,
+		    (struct sockaddr *)&peer, &len);
 		if (n < 0)
 			return;
 		on_question(d, (struct str){ in, (size_t)n }, -1, &peer, now);
@@ -236,7 +237,8 @@ on_conn(struct dnsd *d, int i, int64_t now)
 		}
 		if (c->len < len + 2)
 			return;
-		on_question(d, (struct str){ (const char *)c->in + 2, len }, i, NULL, now);
+		on_question(
+		    d, (struct str){ (const char *)c->in + 2, len }, i, NULL, now);
 		c->len -= len + 2;
 		memmove(c->in, c->in + len + 2, c->len);
 	}
@@ -264,7 +266,8 @@ run(void *arg)
 		fds[1] = (struct pollfd){ .fd = d->udp, .events = POLLIN };
 		fds[2] = (struct pollfd){ .fd = d->tcp, .events = POLLIN };
 		for (int i = 0; i < CONNS_MAX; i++)
-			fds[3 + i] = (struct pollfd){ .fd = d->conns[i].fd, .events = POLLIN };
+			fds[3 + i] =
+			    (struct pollfd){ .fd = d->conns[i].fd, .events = POLLIN };
 		if (poll(fds, 3 + CONNS_MAX, wait) <= 0)
 			continue;
 		int64_t now = clock_mono_ms();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A small authoritative DNS server on 127.0.0.1, UDP and TCP, with faults on demand.  One
- * thread; start it in the process that uses it (Check forks: in a checked fixture or in
- * the test itself).
+/* A small authoritative DNS server on 127.0.0.1, UDP and TCP, with faults on demand.
+ * One thread; start it in the process that uses it (Check forks: in a checked fixture
+ * or in the test itself).
  *
  * Zone text, one record per line, '#' or ';' begins a comment, names need no final dot:
  *
@@ -9,8 +9,8 @@
  *     bl.example  SOA 60 ns.bl.example 30          server, minimum (the negative TTL)
  *     d.example   MX 10 mx.d.example
  *     d.example   TXT "v=spf1" " -all"             strings, or one bare run of words
- *     *.d.example A 192.0.2.1                      every name below d.example that has none
- *     NAME fault drop             no answer        NAME may be "*": every question
+ *     *.d.example A 192.0.2.1                      every name below d.example that has
+ * none NAME fault drop             no answer        NAME may be "*": every question
  *     NAME fault delay MS         answer later
  *     NAME fault servfail | refused | nxdomain
  *     NAME fault tc               over UDP cut, whole over TCP

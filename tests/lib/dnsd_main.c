@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The tests' DNS server as a program: dnsd [-p PORT] -z ZONEFILE [-P PIDFILE].  Prints the
- * port on a line of its own once it answers; HUP reads the zone again, TERM ends it. */
+/* The tests' DNS server as a program: dnsd [-p PORT] -z ZONEFILE [-P PIDFILE].  Prints
+ * the port on a line of its own once it answers; HUP reads the zone again, TERM ends
+ * it. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

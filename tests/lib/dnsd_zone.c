@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The zone of the tests' DNS server: reads the lines, finds records by name, wildcard and
- * alias, tells NXDOMAIN from no data, and writes answers.  No sockets. */
+/* The zone of the tests' DNS server: reads the lines, finds records by name, wildcard
+ * and alias, tells NXDOMAIN from no data, and writes answers.  No sockets. */
 #include "tests/lib/dnsd_zone.h"
 
 #include <stdlib.h>
@@ -162,8 +162,8 @@ write_data(unsigned type, struct str rest, struct buf *out, struct err *err)
 }
 
 static int
-read_record(
-    struct dnsd_zone *z, struct str name, struct str type, struct str rest, struct err *err)
+read_record(struct dnsd_zone *z, struct str name, struct str type, struct str rest,
+    struct err *err)
 {
 	struct record r = { .type = type_of(type), .ttl = 300 };
 	struct str after = rest, word;
@@ -237,7 +237,8 @@ read_fault(struct dnsd_zone *z, struct str name, struct str rest, struct err *er
 	uint64_t n;
 
 	if (str_word(&after, &word) && str_is(word, "times")) {
-		if (!str_word(&after, &word) || !str_to_uint(word, 0, UINT32_MAX - 1, &n))
+		if (!str_word(&after, &word) ||
+		    !str_to_uint(word, 0, UINT32_MAX - 1, &n))
 			return err_set(err, "expected a number behind \"times\"");
 		f.times = (unsigned)n;
 		rest = after;
@@ -302,7 +303,8 @@ dnsd_zone_fault(struct dnsd_zone *z, const char *name)
 {
 	for (size_t i = 0; i < z->n_faults; i++) {
 		struct fault *f = &z->faults[i];
-		if ((strcmp(f->name, name) != 0 && strcmp(f->name, "*") != 0) || f->times == 0)
+		if ((strcmp(f->name, name) != 0 && strcmp(f->name, "*") != 0) ||
+		    f->times == 0)
 			continue;
 		if (f->times != UINT32_MAX)
 			f->times--;
@@ -324,7 +326,8 @@ static bool
 exists(const struct dnsd_zone *z, const char *name)
 {
 	for (size_t i = 0; i < z->n; i++)
-		if (strcmp(z->records[i].name, name) == 0 || below(z->records[i].name, name))
+		if (strcmp(z->records[i].name, name) == 0 ||
+		    below(z->records[i].name, name))
 			return true;
 	return false;
 }
@@ -353,7 +356,8 @@ soa_of(const struct dnsd_zone *z, const char *name)
 
 	for (size_t i = 0; i < z->n; i++) {
 		const struct record *r = &z->records[i];
-		if (r->type == DNS_SOA && (strcmp(name, r->name) == 0 || below(name, r->name)) &&
+		if (r->type == DNS_SOA &&
+		    (strcmp(name, r->name) == 0 || below(name, r->name)) &&
 		    (best == NULL || strlen(r->name) > strlen(best->name)))
 			best = r;
 	}
@@ -371,7 +375,8 @@ add_records(const struct dnsd_zone *z, const char *owner, const char *source,
 	next[0] = '\0';
 	for (size_t i = 0; i < z->n; i++) {
 		const struct record *r = &z->records[i];
-		if (strcmp(r->name, source) != 0 || (r->type != type && r->type != DNS_CNAME))
+		if (strcmp(r->name, source) != 0 ||
+		    (r->type != type && r->type != DNS_CNAME))
 			continue;
 		if (dns_write_rr(out, str_of(owner), r->type, r->ttl, r->len) != 0 ||
 		    buf_add(out, r->data, r->len) != 0)
@@ -412,7 +417,8 @@ dnsd_zone_answer(const struct dnsd_zone *z, uint16_t id, const struct dns_questi
 		memcpy(name, next, sizeof(name));
 	}
 	const struct record *soa = soa_of(z, name);
-	if (soa != NULL && (rcode == DNS_RCODE_NXDOMAIN || (rcode == 0 && found == 0))) {
+	if (soa != NULL &&
+	    (rcode == DNS_RCODE_NXDOMAIN || (rcode == 0 && found == 0))) {
 		dns_write_rr(&body, str_of(soa->name), DNS_SOA, soa->ttl, soa->len);
 		buf_add(&body, soa->data, soa->len);
 		h.n_authority = 1;

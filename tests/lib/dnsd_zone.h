@@ -25,7 +25,7 @@ void dnsd_zone_free(struct dnsd_zone *z);
 /* What is to go wrong with a question for name; counts against `times`. */
 struct dnsd_fault dnsd_zone_fault(struct dnsd_zone *z, const char *name);
 /* The answer to a question, whole. */
-void dnsd_zone_answer(const struct dnsd_zone *z, uint16_t id, const struct dns_question *q,
-    const struct dnsd_fault *fault, struct buf *out);
+void dnsd_zone_answer(const struct dnsd_zone *z, uint16_t id,
+    const struct dns_question *q, const struct dnsd_fault *fault, struct buf *out);
 
 #endif

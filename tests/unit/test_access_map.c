@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The access map's parts by tables: values, addresses, keys, and what the three checks
- * and delay_checks make of them.  test_access_vectors.c compares with the real sendmail;
- * here stands what the milter itself relies on. */
+ * and delay_checks make of them.  test_access_vectors.c compares with the real
+ * sendmail; here stands what the milter itself relies on. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,13 +51,15 @@ static const struct {
 	{ "ERROR:550 a, b . c", ACCESS_WORD_TEXT, 550, "5.0.0", "a,b.c" },
 	{ "ERROR:\"550 a, b . c\"", ACCESS_WORD_TEXT, 550, "5.0.0", "a, b . c" },
 	{ "ERROR:550 \"a, b\"", ACCESS_WORD_TEXT, 553, "5.3.0", "550a, b" },
-	{ "ERROR:550   many\t\tblanks ", ACCESS_WORD_TEXT, 550, "5.0.0", "many blanks" },
+	{ "ERROR:550   many\t\tblanks ", ACCESS_WORD_TEXT, 550, "5.0.0",
+	    "many blanks" },
 	{ "ERROR:550 a (b (c) d) e", ACCESS_WORD_TEXT, 550, "5.0.0", "a e" },
 	{ "ERROR:550 a (b", ACCESS_WORD_TEXT, 550, "5.0.0", "a" },
 	{ "ERROR:550 a <b> c", ACCESS_WORD_TEXT, 550, "5.0.0", "a" },
 	{ "ERROR:550 key %0", ACCESS_WORD_TEXT, 550, "5.0.0", "key From:k" },
 	{ "ERROR:550 a%1b%%c", ACCESS_WORD_TEXT, 550, "5.0.0", "ab%c" },
-	{ "ERROR:550 gr\xc3\xbc\xdf", ACCESS_WORD_TEXT, 550, "5.0.0", "grC" }, /* 0x3c is '<' */
+	{ "ERROR:550 gr\xc3\xbc\xdf", ACCESS_WORD_TEXT, 550, "5.0.0",
+	    "grC" }, /* 0x3c is '<' */
 	{ "", ACCESS_WORD_TEXT, 553, "5.3.0", "" },
 	{ "\"", ACCESS_WORD_TEXT, 553, "5.3.0", "" },
 };
@@ -67,7 +69,8 @@ START_TEST(value_row)
 	struct access_value v;
 
 	access_value_read(str_of(values[_i].value), STR("From:k"), &v);
-	ck_assert_msg(v.word == values[_i].word, "%s: word %d", values[_i].value, v.word);
+	ck_assert_msg(
+	    v.word == values[_i].word, "%s: word %d", values[_i].value, v.word);
 	if (v.word == ACCESS_WORD_QUARANTINE)
 		ck_assert_str_eq(v.text, values[_i].text);
 	if (v.word != ACCESS_WORD_TEXT)
@@ -103,7 +106,8 @@ START_TEST(line_row)
 	int rc = access_value_check(str_of(lines[_i].value), &err);
 	ck_assert_int_eq(rc, lines[_i].wrong == NULL ? 0 : -1);
 	if (rc != 0)
-		ck_assert_msg(strstr(err.text, lines[_i].wrong) != NULL, "%s", err.text);
+		ck_assert_msg(
+		    strstr(err.text, lines[_i].wrong) != NULL, "%s", err.text);
 }
 END_TEST
 
@@ -117,7 +121,8 @@ START_TEST(long_values)
 	for (size_t len = 0; len < sizeof(value); len += 7) {
 		memset(value, 'x', sizeof(value));
 		memcpy(value, "550 %0", 6);
-		access_value_read((struct str){ value, len }, (struct str){ key, sizeof(key) }, &v);
+		access_value_read(
+		    (struct str){ value, len }, (struct str){ key, sizeof(key) }, &v);
 		ck_assert_uint_le(strlen(v.reply), ACCESS_VALUE_MAX);
 	}
 	memset(value, '.', sizeof(value)); /* more tokens than are kept */
@@ -145,8 +150,10 @@ END_TEST
 
 /* ---- addresses ---- */
 
-static const char *const local_names[] = { "home.test", "mx.home.test", "[192.0.2.25]" };
-static const char *const relay_names[] = { "relayed.test", "198.51.100", "IPv6:2001:db8:7" };
+static const char *const local_names[] = { "home.test", "mx.home.test",
+	"[192.0.2.25]" };
+static const char *const relay_names[] = { "relayed.test", "198.51.100",
+	"IPv6:2001:db8:7" };
 static const struct access_classes classes = { .local = { local_names, 3 },
 	.relay = { relay_names, 3 },
 	.host = "mx.home.test",
@@ -221,14 +228,18 @@ START_TEST(odd_addresses)
 
 	ck_assert_int_eq(access_addr_parse(&classes, routes, STR("<>"), &a, &v), 0);
 	ck_assert(a.null);
-	ck_assert_int_eq(access_addr_parse(&classes, routes, STR("<a\0b@d.test>"), &a, &v), -1);
-	for (size_t len = 3; len < sizeof(path); len += 13) { /* peeled to the last, or refused */
+	ck_assert_int_eq(
+	    access_addr_parse(&classes, routes, STR("<a\0b@d.test>"), &a, &v), -1);
+	for (size_t len = 3; len < sizeof(path);
+	     len += 13) { /* peeled to the last, or refused */
 		memset(path, '%', len);
 		memcpy(path + len - 3, "@x>", 3);
 		path[0] = '<';
-		(void)access_addr_parse(&classes, routes, (struct str){ path, len }, &a, &v);
+		(void)access_addr_parse(
+		    &classes, routes, (struct str){ path, len }, &a, &v);
 		memcpy(path, "<a%b%c%d%e%f%g%h%i", len < 18 ? len : 18);
-		(void)access_addr_parse(&classes, routes, (struct str){ path, len }, &a, &v);
+		(void)access_addr_parse(
+		    &classes, routes, (struct str){ path, len }, &a, &v);
 	}
 }
 END_TEST
@@ -263,23 +274,27 @@ END_TEST
 
 /* ---- the checks as the milter uses them ---- */
 
-#define MILTER { .skip = true, .blocklist_recipients = true, .accept_unresolvable = true, \
-	.accept_unqualified = true, .promiscuous = true }
+#define MILTER                                                                         \
+	{                                                                              \
+		.skip = true, .blocklist_recipients = true,                            \
+		.accept_unresolvable = true, .accept_unqualified = true,               \
+		.promiscuous = true                                                    \
+	}
 
 static const char site[] = "From:bad.test REJECT\n"
-                           "From:ok@bad.test OK\n"
-                           "From:part.bad.test SKIP\n"
-                           "From:held.test QUARANTINE:hold it\n"
-                           "bare.test REJECT\n"
-                           "Connect:10.1 ERROR:5.7.1:550 not you\n"
-                           "Connect:10.1.2.3 OK\n"
-                           "Connect:pc.good.test OK\n"
-                           "Connect:IPv6:2001:db8:0:5 REJECT\n"
-                           "To:no@home.test ERROR:5.1.1:550 nobody\n"
-                           "To:gone@ REJECT\n"
-                           "To:half.test 450 later\n"
-                           "Spam:friend@home.test FRIEND\n"
-                           "Spam:hater@home.test HATER\n";
+			   "From:ok@bad.test OK\n"
+			   "From:part.bad.test SKIP\n"
+			   "From:held.test QUARANTINE:hold it\n"
+			   "bare.test REJECT\n"
+			   "Connect:10.1 ERROR:5.7.1:550 not you\n"
+			   "Connect:10.1.2.3 OK\n"
+			   "Connect:pc.good.test OK\n"
+			   "Connect:IPv6:2001:db8:0:5 REJECT\n"
+			   "To:no@home.test ERROR:5.1.1:550 nobody\n"
+			   "To:gone@ REJECT\n"
+			   "To:half.test 450 later\n"
+			   "Spam:friend@home.test FRIEND\n"
+			   "Spam:hater@home.test HATER\n";
 
 /* refused: "code enhanced text", "" when let pass, "Q reason" when held */
 static const struct {
@@ -289,41 +304,44 @@ static const struct {
 	bool listed, auth;
 	const char *from, *to, *result, *key;
 } checks[] = {
-	{ "nothing said", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false, "<a@x.test>",
-	    "<u@home.test>", "", "" },
-	{ "sender's parent domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@deep.bad.test>", "<u@home.test>", "550 5.7.1 Access denied", "From:bad.test" },
-	{ "address before domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<ok@bad.test>", "<u@home.test>", "", "" },
-	{ "SKIP spares the parents", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@x.part.bad.test>", "<u@home.test>", "", "" },
-	{ "held", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false, "<a@held.test>",
-	    "<u@home.test>", "Q hold it", "From:held.test" },
-	{ "bare key for a sender", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@bare.test>", "<u@home.test>", "550 5.7.1 Access denied", "bare.test" },
-	{ "bare key for a recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@x.test>", "<u@bare.test>", "550 5.2.1 Mailbox disabled for this recipient",
+	{ "nothing said", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
+	    "<a@x.test>", "<u@home.test>", "", "" },
+	{ "sender's parent domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@deep.bad.test>", "<u@home.test>", "550 5.7.1 Access denied",
+	    "From:bad.test" },
+	{ "address before domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<ok@bad.test>", "<u@home.test>", "", "" },
+	{ "SKIP spares the parents", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@x.part.bad.test>", "<u@home.test>", "", "" },
+	{ "held", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
+	    "<a@held.test>", "<u@home.test>", "Q hold it", "From:held.test" },
+	{ "bare key for a sender", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@bare.test>", "<u@home.test>", "550 5.7.1 Access denied",
 	    "bare.test" },
+	{ "bare key for a recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@x.test>", "<u@bare.test>",
+	    "550 5.2.1 Mailbox disabled for this recipient", "bare.test" },
 	{ "client's network", ACCESS_AT_ONCE, "10.1.9.9", "[10.1.9.9]", false, false,
 	    "<a@x.test>", "<u@home.test>", "550 5.7.1 not you", "Connect:10.1" },
 	{ "10.1 is not 10.10", ACCESS_AT_ONCE, "10.10.9.9", "[10.10.9.9]", false, false,
 	    "<a@x.test>", "<u@home.test>", "", "" },
 	{ "client's address", ACCESS_AT_ONCE, "10.1.2.3", "[10.1.2.3]", true, false,
 	    "<a@x.test>", "<u@home.test>", "", "" },
-	{ "client's name before its address", ACCESS_AT_ONCE, "10.1.2.4", "pc.good.test", false,
-	    false, "<a@x.test>", "<u@home.test>", "", "" },
+	{ "client's name before its address", ACCESS_AT_ONCE, "10.1.2.4",
+	    "pc.good.test", false, false, "<a@x.test>", "<u@home.test>", "", "" },
 	{ "IPv6 network", ACCESS_AT_ONCE, "IPv6:2001:db8:0:5:0:0:0:1",
 	    "[IPv6:2001:db8:0:5:0:0:0:1]", false, false, "<a@x.test>", "<u@home.test>",
 	    "550 5.7.1 Access denied", "Connect:IPv6:2001:db8:0:5" },
 	{ "listed", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", true, false, "<a@x.test>",
 	    "<u@home.test>", "550 5.7.1 listed", "" },
-	{ "recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false, "<a@x.test>",
-	    "<no@home.test>", "550 5.1.1 nobody", "To:no@home.test" },
-	{ "detail of a recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@x.test>", "<no+x@home.test>", "550 5.1.1 nobody", "To:no@home.test" },
-	{ "user@ of a local domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@x.test>", "<gone@home.test>", "550 5.2.1 Mailbox disabled for this recipient",
-	    "To:gone@" },
+	{ "recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
+	    "<a@x.test>", "<no@home.test>", "550 5.1.1 nobody", "To:no@home.test" },
+	{ "detail of a recipient", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@x.test>", "<no+x@home.test>", "550 5.1.1 nobody",
+	    "To:no@home.test" },
+	{ "user@ of a local domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@x.test>", "<gone@home.test>",
+	    "550 5.2.1 Mailbox disabled for this recipient", "To:gone@" },
 	{ "user@ elsewhere", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
 	    "<a@x.test>", "<gone@far.test>", "", "" },
 	{ "recipient's domain", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false,
@@ -331,25 +349,30 @@ static const struct {
 	{ "null sender", ACCESS_AT_ONCE, "10.9.9.9", "[10.9.9.9]", false, false, "<>",
 	    "<u@home.test>", "", "" },
 	{ "delayed: sender", ACCESS_DELAYED, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@bad.test>", "<u@home.test>", "550 5.7.1 Access denied", "From:bad.test" },
-	{ "delayed: recipient first", ACCESS_DELAYED, "10.9.9.9", "[10.9.9.9]", false, false,
-	    "<a@bad.test>", "<no@home.test>", "550 5.1.1 nobody", "To:no@home.test" },
-	{ "delayed: sender before client", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]", false,
-	    false, "<a@bad.test>", "<u@home.test>", "550 5.7.1 Access denied", "From:bad.test" },
-	{ "delayed: sender's OK spares the client", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]",
-	    true, false, "<ok@bad.test>", "<u@home.test>", "", "From:ok@bad.test" },
-	{ "delayed: authenticated", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]", true, true,
-	    "<a@bad.test>", "<u@home.test>", "", "" },
-	{ "delayed: authenticated, recipient", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]", true,
-	    true, "<a@bad.test>", "<no@home.test>", "550 5.1.1 nobody", "To:no@home.test" },
-	{ "friend takes all", ACCESS_DELAYED_FRIEND, "10.1.9.9", "[10.1.9.9]", true, false,
-	    "<a@bad.test>", "<friend@home.test>", "", "" },
-	{ "friend: others do not", ACCESS_DELAYED_FRIEND, "10.9.9.9", "[10.9.9.9]", true, false,
-	    "<a@x.test>", "<hater@home.test>", "550 5.7.1 listed", "" },
-	{ "hater is served", ACCESS_DELAYED_HATER, "10.9.9.9", "[10.9.9.9]", true, false,
-	    "<a@x.test>", "<hater@home.test>", "550 5.7.1 listed", "" },
-	{ "hater: others take all", ACCESS_DELAYED_HATER, "10.9.9.9", "[10.9.9.9]", true, false,
-	    "<a@bad.test>", "<u@home.test>", "", "" },
+	    "<a@bad.test>", "<u@home.test>", "550 5.7.1 Access denied",
+	    "From:bad.test" },
+	{ "delayed: recipient first", ACCESS_DELAYED, "10.9.9.9", "[10.9.9.9]", false,
+	    false, "<a@bad.test>", "<no@home.test>", "550 5.1.1 nobody",
+	    "To:no@home.test" },
+	{ "delayed: sender before client", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]",
+	    false, false, "<a@bad.test>", "<u@home.test>", "550 5.7.1 Access denied",
+	    "From:bad.test" },
+	{ "delayed: sender's OK spares the client", ACCESS_DELAYED, "10.1.9.9",
+	    "[10.1.9.9]", true, false, "<ok@bad.test>", "<u@home.test>", "",
+	    "From:ok@bad.test" },
+	{ "delayed: authenticated", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]", true,
+	    true, "<a@bad.test>", "<u@home.test>", "", "" },
+	{ "delayed: authenticated, recipient", ACCESS_DELAYED, "10.1.9.9", "[10.1.9.9]",
+	    true, true, "<a@bad.test>", "<no@home.test>", "550 5.1.1 nobody",
+	    "To:no@home.test" },
+	{ "friend takes all", ACCESS_DELAYED_FRIEND, "10.1.9.9", "[10.1.9.9]", true,
+	    false, "<a@bad.test>", "<friend@home.test>", "", "" },
+	{ "friend: others do not", ACCESS_DELAYED_FRIEND, "10.9.9.9", "[10.9.9.9]",
+	    true, false, "<a@x.test>", "<hater@home.test>", "550 5.7.1 listed", "" },
+	{ "hater is served", ACCESS_DELAYED_HATER, "10.9.9.9", "[10.9.9.9]", true,
+	    false, "<a@x.test>", "<hater@home.test>", "550 5.7.1 listed", "" },
+	{ "hater: others take all", ACCESS_DELAYED_HATER, "10.9.9.9", "[10.9.9.9]",
+	    true, false, "<a@bad.test>", "<u@home.test>", "", "" },
 };
 
 /* The first of the three that says something, as SMTP would meet them. */
@@ -371,10 +394,9 @@ START_TEST(check_row)
 {
 	struct access_rules rules = MILTER;
 	struct access_textmap *map = access_textmap_of(site);
-	const struct access_dnsbl dnsbl = {
-		.kind = checks[_i].listed ? ACCESS_REFUSED : ACCESS_NONE,
-		.verdict = verdict_refuse(550, "5.7.1", "dnsbl", "listed")
-	};
+	const struct access_dnsbl dnsbl = { .kind = checks[_i].listed ? ACCESS_REFUSED
+								      : ACCESS_NONE,
+		.verdict = verdict_refuse(550, "5.7.1", "dnsbl", "listed") };
 	struct access a = { .rules = &rules,
 		.lookup = access_textmap_lookup,
 		.lookup_arg = map,
@@ -392,17 +414,20 @@ START_TEST(check_row)
 	rules.delay = checks[_i].mode;
 	rules.classes = classes;
 	ck_assert_int_eq(
-	    access_addr_parse(&classes, routes, str_of(checks[_i].from), &a.sender, &v), 0);
-	ck_assert_int_eq(access_addr_parse(&classes, routes, str_of(checks[_i].to), &to, &v), 0);
+	    access_addr_parse(&classes, routes, str_of(checks[_i].from), &a.sender, &v),
+	    0);
+	ck_assert_int_eq(
+	    access_addr_parse(&classes, routes, str_of(checks[_i].to), &to, &v), 0);
 	struct access_result r = judge(&a, &to);
 	if (r.kind == ACCESS_REFUSED)
-		snprintf(got, sizeof(got), "%d %s %s", r.verdict.code, r.verdict.enhanced,
-		    r.verdict.text);
+		snprintf(got, sizeof(got), "%d %s %s", r.verdict.code,
+		    r.verdict.enhanced, r.verdict.text);
 	else if (r.kind == ACCESS_QUARANTINE)
 		snprintf(got, sizeof(got), "Q %s", r.verdict.text);
 	ck_assert_msg(
 	    strcmp(got, checks[_i].result) == 0, "%s: \"%s\"", checks[_i].what, got);
-	ck_assert_msg(strcmp(r.key, checks[_i].key) == 0, "%s: key \"%s\"", checks[_i].what, r.key);
+	ck_assert_msg(strcmp(r.key, checks[_i].key) == 0, "%s: key \"%s\"",
+	    checks[_i].what, r.key);
 	access_textmap_free(map);
 }
 END_TEST
@@ -434,8 +459,10 @@ START_TEST(needs_dnsbl_row)
 		rules.delay = checks[_i].mode;
 	rules.classes = classes;
 	ck_assert_int_eq(
-	    access_addr_parse(&classes, routes, str_of(checks[_i].from), &a.sender, &v), 0);
-	ck_assert_int_eq(access_addr_parse(&classes, routes, str_of(checks[_i].to), &to, &v), 0);
+	    access_addr_parse(&classes, routes, str_of(checks[_i].from), &a.sender, &v),
+	    0);
+	ck_assert_int_eq(
+	    access_addr_parse(&classes, routes, str_of(checks[_i].to), &to, &v), 0);
 	a.dnsbl = &clean;
 	struct access_result without = access_check_delayed(&a, &to);
 	a.dnsbl = &listed;
@@ -454,27 +481,27 @@ static const struct {
 	unsigned long count;
 	bool refused;
 } limits[] = {
-	{ "10.1.1.1", 2, false },
-	{ "10.1.1.1", 3, true },
+	{ "10.1.1.1", 2, false }, { "10.1.1.1", 3, true },
 	{ "10.2.1.1", 1000000, false }, /* 0: no limit */
 	{ "10.3.1.1", 1, true }, /* no number limits to nothing */
 	{ "10.4.1.1", 5, false }, /* the default */
-	{ "10.4.1.1", 6, true },
-	{ "10.5.1.1", 6, true }, /* SKIP: the default */
+	{ "10.4.1.1", 6, true }, { "10.5.1.1", 6, true }, /* SKIP: the default */
 };
 
 START_TEST(limit_row)
 {
 	const struct access_rules rules = { .skip = true };
-	struct access_textmap *map = access_textmap_of(
-	    "ClientRate:10.1 2\nClientRate:10.2 0\nClientRate:10.3 many\nClientRate: 5\n"
-	    "ClientRate:10.5 SKIP\n10.4 1\n");
+	struct access_textmap *map =
+	    access_textmap_of("ClientRate:10.1 2\nClientRate:10.2 0\nClientRate:10.3 "
+			      "many\nClientRate: 5\n"
+			      "ClientRate:10.5 SKIP\n10.4 1\n");
 	struct access a = { .rules = &rules,
 		.lookup = access_textmap_lookup,
 		.lookup_arg = map,
 		.client = { .addr = limits[_i].addr, .name = "" } };
 
-	struct access_result r = access_check_limit(&a, ACCESS_LIMIT_RATE, limits[_i].count);
+	struct access_result r =
+	    access_check_limit(&a, ACCESS_LIMIT_RATE, limits[_i].count);
 	ck_assert_int_eq(r.kind == ACCESS_REFUSED, limits[_i].refused);
 	ck_assert(r.kind != ACCESS_REFUSED || r.verdict.code == 452);
 	access_textmap_free(map);

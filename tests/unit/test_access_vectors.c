@@ -20,12 +20,12 @@ static const struct {
 	size_t rows, match; /* recorded; at least so many match */
 } files[] = {
 	{ "cases.tsv",
-	    { "stage_of_refusal", "code", "enhanced", "text", "action", "client_resolve",
-	        "quarantine", "events" },
+	    { "stage_of_refusal", "code", "enhanced", "text", "action",
+		"client_resolve", "quarantine", "events" },
 	    3024, 3024 },
 	{ "multi.tsv",
 	    { "connect_reply", "mail_reply", "rcpt_replies", "outcome", "queued_rcpts",
-	        "quarantine" },
+		"quarantine" },
 	    207, 207 },
 	{ "controls.tsv", { "result" }, 54, 54 },
 	{ "lookups.tsv", { "lookups" }, 31, 31 },
@@ -38,7 +38,10 @@ add_cell(struct buf *out, const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if (*text == '\\' || *text == '\t' || *text == '\n')
-			buf_addf(out, "\\%c", *text == '\t' ? 't' : *text == '\n' ? 'n' : '\\');
+			buf_addf(out, "\\%c",
+			    *text == '\t'       ? 't'
+				: *text == '\n' ? 'n'
+						: '\\');
 		else
 			buf_add_char(out, *text);
 	}
@@ -73,7 +76,8 @@ START_TEST(recorded)
 	struct buf want;
 	size_t match = 0;
 
-	ck_assert_msg(access_table_read(FOLDER, files[_i].file, &t, &err) == 0, "%s", err.text);
+	ck_assert_msg(
+	    access_table_read(FOLDER, files[_i].file, &t, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(t.n_rows, files[_i].rows);
 	snprintf(head, sizeof(head), "# %s\n", files[_i].file);
 	const char *at = strstr(output, head);
@@ -88,8 +92,9 @@ START_TEST(recorded)
 		else
 			show(&t, i, line, buf_cstr(&want));
 	}
-	ck_assert_msg(match >= files[_i].match, "%s: %zu of %zu rows match, expected %zu",
-	    files[_i].file, match, t.n_rows, files[_i].match);
+	ck_assert_msg(match >= files[_i].match,
+	    "%s: %zu of %zu rows match, expected %zu", files[_i].file, match, t.n_rows,
+	    files[_i].match);
 	buf_clear(&want);
 	access_table_clear(&t);
 }

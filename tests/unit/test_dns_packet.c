@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* DNS messages: what is well formed and what it means, from octets written out here; and
- * every message cut at every octet must fail, never read on. */
+/* DNS messages: what is well formed and what it means, from octets written out here;
+ * and every message cut at every octet must fail, never read on. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 #define HEAD(flags, an, ns) "\x12\x34" flags "\0\1\0" an "\0" ns "\0\0"
 #define ASKED_A "\1a\7example\0\0\1\0\1" /* 12..24 "a.example", .. 28 */
 #define ADDR "\0\1\0\1\0\0\1\0\0\4\xc0\0\2\1" /* A, TTL 256, 192.0.2.1 */
-#define SOA_OF_EXAMPLE \
-	"\xc0\x0e\0\6\0\1\0\0\0\x64\0\x1a\2ns\xc0\x0e\0" \
+#define SOA_OF_EXAMPLE                                                                 \
+	"\xc0\x0e\0\6\0\1\0\0\0\x64\0\x1a\2ns\xc0\x0e\0"                               \
 	"\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\x2a"
 
 #define ROW(text) text, sizeof(text) - 1
@@ -28,65 +28,72 @@ static const struct {
 	uint32_t ttl;
 	const char *first; /* name or text of the first record, or its address */
 } answers[] = {
-	{ "one address", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x0c" ADDR), DNS_A,
-	    DNS_OK, 1, 256, "192.0.2.1" },
-	{ "owner in upper case", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\1A\7EXAMPLE\0" ADDR),
+	{ "one address", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x0c" ADDR),
 	    DNS_A, DNS_OK, 1, 256, "192.0.2.1" },
-	{ "another owner", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\1b\xc0\x0e" ADDR), DNS_A,
-	    DNS_NODATA, 0, 0, "" },
+	{ "owner in upper case",
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\1A\7EXAMPLE\0" ADDR), DNS_A,
+	    DNS_OK, 1, 256, "192.0.2.1" },
+	{ "another owner", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\1b\xc0\x0e" ADDR),
+	    DNS_A, DNS_NODATA, 0, 0, "" },
 	{ "alias in the wrong order",
-	    ROW(HEAD("\x81\x80", "\2", "\0") ASKED_A "\1b\xc0\x0e" ADDR
-	                                            "\xc0\x0c\0\5\0\1\0\0\0\x10\0\4\1b\xc0\x0e"),
+	    ROW(HEAD("\x81\x80", "\2", "\0") ASKED_A
+		"\1b\xc0\x0e" ADDR "\xc0\x0c\0\5\0\1\0\0\0\x10\0\4\1b\xc0\x0e"),
 	    DNS_A, DNS_OK, 1, 16, "192.0.2.1" },
 	{ "alias to itself",
-	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x0c\0\5\0\1\0\0\0\x10\0\2\xc0\x0c"),
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
+		"\xc0\x0c\0\5\0\1\0\0\0\x10\0\2\xc0\x0c"),
 	    DNS_A, DNS_FAIL, 0, 0, "" },
 	{ "TTL above 2^31",
 	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
-	        "\xc0\x0c\0\1\0\1\x80\0\0\1\0\4\xc0\0\2\1"),
+		"\xc0\x0c\0\1\0\1\x80\0\0\1\0\4\xc0\0\2\1"),
 	    DNS_A, DNS_OK, 1, 0, "192.0.2.1" },
 	{ "no such name, SOA of 100 with minimum 42",
-	    ROW(HEAD("\x81\x83", "\0", "\1") ASKED_A SOA_OF_EXAMPLE), DNS_A, DNS_NXDOMAIN, 0, 42,
-	    "" },
-	{ "no such record", ROW(HEAD("\x81\x80", "\0", "\1") ASKED_A SOA_OF_EXAMPLE), DNS_MX,
-	    DNS_NODATA, 0, 42, "" },
+	    ROW(HEAD("\x81\x83", "\0", "\1") ASKED_A SOA_OF_EXAMPLE), DNS_A,
+	    DNS_NXDOMAIN, 0, 42, "" },
+	{ "no such record", ROW(HEAD("\x81\x80", "\0", "\1") ASKED_A SOA_OF_EXAMPLE),
+	    DNS_MX, DNS_NODATA, 0, 42, "" },
 	{ "records beside NXDOMAIN do not count",
-	    ROW(HEAD("\x81\x83", "\1", "\0") ASKED_A "\xc0\x0c" ADDR), DNS_A, DNS_NXDOMAIN, 0, 0,
-	    "" },
+	    ROW(HEAD("\x81\x83", "\1", "\0") ASKED_A "\xc0\x0c" ADDR), DNS_A,
+	    DNS_NXDOMAIN, 0, 0, "" },
 	{ "mail exchanger",
 	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
-	        "\xc0\x0c\0\x0f\0\1\0\0\0\1\0\6\0\5\1m\xc0\x0e"),
+		"\xc0\x0c\0\x0f\0\1\0\0\0\1\0\6\0\5\1m\xc0\x0e"),
 	    DNS_MX, DNS_OK, 1, 1, "m.example" },
 	{ "text in two strings, NUL inside",
 	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
-	        "\xc0\x0c\0\x10\0\1\0\0\0\1\0\7\3a\0b\2cd"),
+		"\xc0\x0c\0\x10\0\1\0\0\0\1\0\7\3a\0b\2cd"),
 	    DNS_TXT, DNS_OK, 1, 1, "a" },
 	{ "dot and control octet in a label",
 	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
-	        "\xc0\x0c\0\x0c\0\1\0\0\0\1\0\7\5a.b\1\xff\0"),
+		"\xc0\x0c\0\x0c\0\1\0\0\0\1\0\7\5a.b\1\xff\0"),
 	    DNS_PTR, DNS_OK, 1, 1, "a\\.b\\001\\255" },
-	{ "a question", ROW(HEAD("\1\0", "\0", "\0") ASKED_A), DNS_A, DNS_FAIL, 0, 0, "" },
-	{ "server failure", ROW(HEAD("\x81\x82", "\0", "\0") ASKED_A), DNS_A, DNS_FAIL, 0, 0,
+	{ "a question", ROW(HEAD("\1\0", "\0", "\0") ASKED_A), DNS_A, DNS_FAIL, 0, 0,
 	    "" },
+	{ "server failure", ROW(HEAD("\x81\x82", "\0", "\0") ASKED_A), DNS_A, DNS_FAIL,
+	    0, 0, "" },
 	{ "address of three octets",
-	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x0c\0\1\0\1\0\0\1\0\0\3\xc0\0\2"),
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
+		"\xc0\x0c\0\1\0\1\0\0\1\0\0\3\xc0\0\2"),
 	    DNS_A, DNS_FAIL, 0, 0, "" },
 	{ "TXT string longer than its record",
-	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x0c\0\x10\0\1\0\0\0\1\0\2\5a"),
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
+		"\xc0\x0c\0\x10\0\1\0\0\0\1\0\2\5a"),
 	    DNS_TXT, DNS_FAIL, 0, 0, "" },
 	{ "MX name runs out of the record",
 	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A
-	        "\xc0\x0c\0\x0f\0\1\0\0\0\1\0\3\0\5\1m\xc0\x0e"),
+		"\xc0\x0c\0\x0f\0\1\0\0\0\1\0\3\0\5\1m\xc0\x0e"),
 	    DNS_MX, DNS_FAIL, 0, 0, "" },
-	{ "pointer forwards", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\xff" ADDR), DNS_A,
-	    DNS_FAIL, 0, 0, "" },
-	{ "pointer to itself", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x1b" ADDR), DNS_A,
-	    DNS_FAIL, 0, 0, "" },
-	{ "label of an unknown kind", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\x41z\0" ADDR),
+	{ "pointer forwards", ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\xff" ADDR),
 	    DNS_A, DNS_FAIL, 0, 0, "" },
+	{ "pointer to itself",
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\xc0\x1b" ADDR), DNS_A, DNS_FAIL,
+	    0, 0, "" },
+	{ "label of an unknown kind",
+	    ROW(HEAD("\x81\x80", "\1", "\0") ASKED_A "\x41z\0" ADDR), DNS_A, DNS_FAIL,
+	    0, 0, "" },
 	{ "more records promised than there are",
-	    ROW(HEAD("\x81\x80", "\2", "\0") ASKED_A "\xc0\x0c" ADDR), DNS_A, DNS_FAIL, 0, 0,
-	    "" },
+	    ROW(HEAD("\x81\x80", "\2", "\0") ASKED_A "\xc0\x0c" ADDR), DNS_A, DNS_FAIL,
+	    0, 0, "" },
 };
 
 static struct dns_answer *
@@ -107,7 +114,8 @@ parse(const char *msg, size_t len, enum dns_type type)
 
 START_TEST(answer_row)
 {
-	struct dns_answer *a = parse(answers[_i].msg, answers[_i].len, answers[_i].type);
+	struct dns_answer *a =
+	    parse(answers[_i].msg, answers[_i].len, answers[_i].type);
 	char ip[IP_TEXT_MAX] = "";
 	const char *first = "";
 
@@ -132,7 +140,8 @@ START_TEST(cut_row)
 {
 	for (size_t len = 0; len < answers[_i].len; len++) {
 		struct dns_answer *a = parse(answers[_i].msg, len, answers[_i].type);
-		ck_assert_msg(a->status != DNS_OK, "%s cut at %zu", answers[_i].what, len);
+		ck_assert_msg(
+		    a->status != DNS_OK, "%s cut at %zu", answers[_i].what, len);
 		dns_answer_unref(a);
 	}
 }
@@ -168,7 +177,8 @@ START_TEST(name_row)
 	ck_assert_int_eq(dns_name_ok(str_of(names[_i].name)), names[_i].ok);
 	buf_init(&out, 600);
 	ck_assert_int_eq(
-	    dns_write_query(&out, 7, str_of(names[_i].name), DNS_TXT, true) == 0, names[_i].ok);
+	    dns_write_query(&out, 7, str_of(names[_i].name), DNS_TXT, true) == 0,
+	    names[_i].ok);
 	if (names[_i].ok) { /* and back */
 		struct dns_reader r = { buf_str(&out), DNS_HEADER_LEN };
 		ck_assert_int_eq(dns_read_question(&r, &q, &err), 0);

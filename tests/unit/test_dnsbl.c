@@ -21,11 +21,14 @@ static const struct {
 	{ "192.0.2.1", "bl.example", "1.2.0.192.bl.example" },
 	{ "::ffff:192.0.2.1", "bl.example", "1.2.0.192.bl.example" },
 	{ "2001:db8::5", "bl.example",
-	    "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example" },
+	    "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl."
+	    "example" },
 	{ "", "bl.example", NULL },
 	{ "2001:db8::5",
-	    "a123456789.a123456789.a123456789.a123456789.a123456789.a123456789.a123456789."
-	    "a123456789.a123456789.a123456789.a123456789.a123456789.a123456789.a123456789."
+	    "a123456789.a123456789.a123456789.a123456789.a123456789.a123456789."
+	    "a123456789."
+	    "a123456789.a123456789.a123456789.a123456789.a123456789.a123456789."
+	    "a123456789."
 	    "a123456789.a123456789.a123456789.a123456789.example",
 	    NULL },
 };
@@ -61,11 +64,14 @@ static const struct {
 	{ "listed", DNS_OK, NULL, { "127.0.0.2" }, DNSBL_LISTED, "127.0.0.2" },
 	{ "last code of the default", DNS_OK, NULL, { "127.0.0.255" }, DNSBL_LISTED,
 	    "127.0.0.255" },
-	{ "127.0.0.1 is no listing", DNS_OK, NULL, { "127.0.0.1" }, DNSBL_UNKNOWN, NULL },
-	{ "127.0.0.0 is no listing", DNS_OK, NULL, { "127.0.0.0" }, DNSBL_UNKNOWN, NULL },
-	{ "127.0.1.2 is beyond the default", DNS_OK, NULL, { "127.0.1.2" }, DNSBL_UNKNOWN,
+	{ "127.0.0.1 is no listing", DNS_OK, NULL, { "127.0.0.1" }, DNSBL_UNKNOWN,
 	    NULL },
-	{ "the list refuses us", DNS_OK, NULL, { "127.255.255.254" }, DNSBL_UNKNOWN, NULL },
+	{ "127.0.0.0 is no listing", DNS_OK, NULL, { "127.0.0.0" }, DNSBL_UNKNOWN,
+	    NULL },
+	{ "127.0.1.2 is beyond the default", DNS_OK, NULL, { "127.0.1.2" },
+	    DNSBL_UNKNOWN, NULL },
+	{ "the list refuses us", DNS_OK, NULL, { "127.255.255.254" }, DNSBL_UNKNOWN,
+	    NULL },
 	{ "even beside a code", DNS_OK, NULL, { "127.0.0.2", "127.255.255.252" },
 	    DNSBL_UNKNOWN, NULL },
 	{ "even where configured", DNS_OK, "127.0.0.0/8", { "127.255.255.254" },
@@ -123,10 +129,13 @@ static const struct {
 	const char *text; /* configured; NULL: standard */
 	const char *words;
 } worded[] = {
-	{ "standard, without TXT", NULL, 0, NULL, "Rejected: 192.0.2.1 listed at bl.example" },
+	{ "standard, without TXT", NULL, 0, NULL,
+	    "Rejected: 192.0.2.1 listed at bl.example" },
 	{ "standard, with TXT", TXT("see https://bl.example/?192.0.2.1"), NULL,
-	    "Rejected: 192.0.2.1 listed at bl.example: see https://bl.example/?192.0.2.1" },
-	{ "own text", TXT("spam source"), "No mail from %a: %t", "No mail from 192.0.2.1: spam source" },
+	    "Rejected: 192.0.2.1 listed at bl.example: see "
+	    "https://bl.example/?192.0.2.1" },
+	{ "own text", TXT("spam source"), "No mail from %a: %t",
+	    "No mail from 192.0.2.1: spam source" },
 	{ "own text, no TXT", NULL, 0, "%a %t", "192.0.2.1 listed at bl.example" },
 	{ "percent signs", TXT("x"), "100%% %x %", "100% %x %" },
 	{ "line ends cannot make another reply line", TXT("a\r\n250 ok\0b\x1b"), "%t",
@@ -151,7 +160,8 @@ START_TEST(text_row)
 		memcpy(txt, worded[_i].txt, worded[_i].len + 1);
 		rec.text_len = worded[_i].len;
 	}
-	struct dnsbl_result r = dnsbl_judge(&list, &a, worded[_i].txt != NULL ? &t : NULL);
+	struct dnsbl_result r =
+	    dnsbl_judge(&list, &a, worded[_i].txt != NULL ? &t : NULL);
 	ck_assert_int_eq(r.state, DNSBL_LISTED);
 	dnsbl_text(&list, &client, &r, out, sizeof(out));
 	ck_assert_str_eq(out, worded[_i].words);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The resolver against a server with faults: every kind of answer, deadlines, coalescing
- * and the cache counted at the server, a thousand questions at once, an early end. */
+/* The resolver against a server with faults: every kind of answer, deadlines,
+ * coalescing and the cache counted at the server, a thousand questions at once, an
+ * early end. */
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,42 +14,41 @@
 #include "common/net/resolver.h"
 #include "tests/lib/dnsd.h"
 
-static const char zone[] =
-    "example SOA 60 ns.example 30\n"
-    "host.example A 60 192.0.2.1\n"
-    "host.example A 192.0.2.2\n"
-    "host.example AAAA 2001:db8::1\n"
-    "mail.example MX 10 MX1.example.\n"
-    "mail.example MX 20 mx2.example\n"
-    "null.example MX 0 .\n"
-    "txt.example TXT \"v=spf1\" \" -all\"\n"
-    "alias.example CNAME alias2.example\n"
-    "alias2.example CNAME host.example\n"
-    "loop.example CNAME loop2.example\n"
-    "loop2.example CNAME loop.example\n"
-    "dangling.example CNAME nowhere.example\n"
-    "1.2.0.192.in-addr.arpa PTR host.example\n"
-    "*.wild.example A 127.0.0.2\n"
-    "nottl.example A 0 192.0.2.9\n"
-    "under.sub.example A 192.0.2.10\n"
-    "drop.example fault drop\n"
-    "once.example A 192.0.2.3\n"
-    "once.example fault times 1 drop\n"
-    "slow.example A 192.0.2.4\n"
-    "slow.example fault delay 300\n"
-    "servfail.example fault servfail\n"
-    "refused.example fault refused\n"
-    "cut.example TXT cut\n"
-    "cut.example fault tc\n"
-    "cutslow.example TXT cut\n"
-    "cutslow.example fault tc delay 50\n"
-    "wrongid.example A 192.0.2.5\n"
-    "wrongid.example fault wrongid\n"
-    "short.example A 192.0.2.6\n"
-    "short.example fault short\n"
-    "garbage.example fault garbage\n"
-    "secure.example A 192.0.2.7\n"
-    "secure.example fault ad\n";
+static const char zone[] = "example SOA 60 ns.example 30\n"
+			   "host.example A 60 192.0.2.1\n"
+			   "host.example A 192.0.2.2\n"
+			   "host.example AAAA 2001:db8::1\n"
+			   "mail.example MX 10 MX1.example.\n"
+			   "mail.example MX 20 mx2.example\n"
+			   "null.example MX 0 .\n"
+			   "txt.example TXT \"v=spf1\" \" -all\"\n"
+			   "alias.example CNAME alias2.example\n"
+			   "alias2.example CNAME host.example\n"
+			   "loop.example CNAME loop2.example\n"
+			   "loop2.example CNAME loop.example\n"
+			   "dangling.example CNAME nowhere.example\n"
+			   "1.2.0.192.in-addr.arpa PTR host.example\n"
+			   "*.wild.example A 127.0.0.2\n"
+			   "nottl.example A 0 192.0.2.9\n"
+			   "under.sub.example A 192.0.2.10\n"
+			   "drop.example fault drop\n"
+			   "once.example A 192.0.2.3\n"
+			   "once.example fault times 1 drop\n"
+			   "slow.example A 192.0.2.4\n"
+			   "slow.example fault delay 300\n"
+			   "servfail.example fault servfail\n"
+			   "refused.example fault refused\n"
+			   "cut.example TXT cut\n"
+			   "cut.example fault tc\n"
+			   "cutslow.example TXT cut\n"
+			   "cutslow.example fault tc delay 50\n"
+			   "wrongid.example A 192.0.2.5\n"
+			   "wrongid.example fault wrongid\n"
+			   "short.example A 192.0.2.6\n"
+			   "short.example fault short\n"
+			   "garbage.example fault garbage\n"
+			   "secure.example A 192.0.2.7\n"
+			   "secure.example fault ad\n";
 
 static struct dnsd *dnsd;
 static struct resolver *resolver;
@@ -116,13 +116,14 @@ render(const struct dns_answer *a, enum dns_type type, char out[512])
 		if (i > 0)
 			n += (size_t)snprintf(out + n, 512 - n, " ");
 		if (type == DNS_MX)
-			n += (size_t)snprintf(
-			    out + n, 512 - n, "%u:%s", (unsigned)r->preference, r->name);
+			n += (size_t)snprintf(out + n, 512 - n, "%u:%s",
+			    (unsigned)r->preference, r->name);
 		else if (type == DNS_A || type == DNS_AAAA)
-			n += (size_t)snprintf(out + n, 512 - n, "%s", ip_format(&r->ip, ip));
-		else
 			n += (size_t)snprintf(
-			    out + n, 512 - n, "%s", type == DNS_TXT ? r->text : r->name);
+			    out + n, 512 - n, "%s", ip_format(&r->ip, ip));
+		else
+			n += (size_t)snprintf(out + n, 512 - n, "%s",
+			    type == DNS_TXT ? r->text : r->name);
 	}
 }
 
@@ -133,23 +134,28 @@ static const struct {
 	const char *records;
 	int ttl; /* -1: any */
 } answers[] = {
-	{ "two addresses, least TTL", "host.example", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2", 60 },
-	{ "case does not matter", "HOST.Example", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2", 60 },
+	{ "two addresses, least TTL", "host.example", DNS_A, DNS_OK,
+	    "192.0.2.1 192.0.2.2", 60 },
+	{ "case does not matter", "HOST.Example", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2",
+	    60 },
 	{ "final dot", "host.example.", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2", 60 },
 	{ "IPv6", "host.example", DNS_AAAA, DNS_OK, "2001:db8::1", 300 },
-	{ "MX in lower case", "mail.example", DNS_MX, DNS_OK, "10:mx1.example 20:mx2.example",
-	    300 },
+	{ "MX in lower case", "mail.example", DNS_MX, DNS_OK,
+	    "10:mx1.example 20:mx2.example", 300 },
 	{ "null MX", "null.example", DNS_MX, DNS_OK, "0:", 300 },
-	{ "strings of a TXT are joined", "txt.example", DNS_TXT, DNS_OK, "v=spf1 -all", 300 },
+	{ "strings of a TXT are joined", "txt.example", DNS_TXT, DNS_OK, "v=spf1 -all",
+	    300 },
 	{ "PTR", "1.2.0.192.in-addr.arpa", DNS_PTR, DNS_OK, "host.example", 300 },
 	{ "SOA", "example", DNS_SOA, DNS_OK, "ns.example", 60 },
-	{ "aliases are followed", "alias.example", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2", 60 },
-	{ "the alias itself", "alias.example", DNS_CNAME, DNS_OK, "alias2.example", 300 },
+	{ "aliases are followed", "alias.example", DNS_A, DNS_OK, "192.0.2.1 192.0.2.2",
+	    60 },
+	{ "the alias itself", "alias.example", DNS_CNAME, DNS_OK, "alias2.example",
+	    300 },
 	{ "aliases in a circle", "loop.example", DNS_A, DNS_FAIL, "", -1 },
 	{ "alias to nowhere", "dangling.example", DNS_A, DNS_NXDOMAIN, "", 30 },
 	{ "wildcard", "x.y.wild.example", DNS_A, DNS_OK, "127.0.0.2", 300 },
-	{ "no such name, TTL of the SOA's minimum", "none.example", DNS_A, DNS_NXDOMAIN, "",
-	    30 },
+	{ "no such name, TTL of the SOA's minimum", "none.example", DNS_A, DNS_NXDOMAIN,
+	    "", 30 },
 	{ "no such record", "host.example", DNS_MX, DNS_NODATA, "", 30 },
 	{ "empty non-terminal", "sub.example", DNS_A, DNS_NODATA, "", 30 },
 	{ "no SOA, no TTL", "none.other", DNS_A, DNS_NXDOMAIN, "", 0 },
@@ -160,14 +166,15 @@ static const struct {
 	{ "second try", "once.example", DNS_A, DNS_OK, "192.0.2.3", 300 },
 	{ "slow, over one try", "slow.example", DNS_A, DNS_OK, "192.0.2.4", 300 },
 	{ "cut over UDP, whole over TCP", "cut.example", DNS_TXT, DNS_OK, "cut", 300 },
-	{ "answers with a wrong id do not count", "wrongid.example", DNS_A, DNS_TIMEOUT, "",
-	    -1 },
+	{ "answers with a wrong id do not count", "wrongid.example", DNS_A, DNS_TIMEOUT,
+	    "", -1 },
 	{ "short packets do not count", "short.example", DNS_A, DNS_TIMEOUT, "", -1 },
 	{ "empty name", "", DNS_A, DNS_BADNAME, "", -1 },
 	{ "root", ".", DNS_A, DNS_BADNAME, "", -1 },
 	{ "empty label", "a..example", DNS_A, DNS_BADNAME, "", -1 },
 	{ "blank in a name", "a b.example", DNS_A, DNS_BADNAME, "", -1 },
-	{ "label of 64", "0123456789012345678901234567890123456789012345678901234567890123.example",
+	{ "label of 64",
+	    "0123456789012345678901234567890123456789012345678901234567890123.example",
 	    DNS_A, DNS_BADNAME, "", -1 },
 	{ "high octets", "gr\xc3\xbc\xc3\x9f.example", DNS_A, DNS_BADNAME, "", -1 },
 };
@@ -181,7 +188,8 @@ START_TEST(answers_row)
 	render(a, answers[_i].type, got);
 	ck_assert_msg(a->status == answers[_i].status, "%s: %s", answers[_i].what,
 	    dns_status_name(a->status));
-	ck_assert_msg(strcmp(got, answers[_i].records) == 0, "%s: %s", answers[_i].what, got);
+	ck_assert_msg(
+	    strcmp(got, answers[_i].records) == 0, "%s: %s", answers[_i].what, got);
 	ck_assert_msg(answers[_i].ttl < 0 || a->ttl == (uint32_t)answers[_i].ttl,
 	    "%s: ttl %u", answers[_i].what, a->ttl);
 	ck_assert(!a->authentic);
@@ -250,7 +258,8 @@ START_TEST(cache_row)
 		answer(f);
 		future_unref(f);
 	}
-	ck_assert_uint_eq(dnsd_seen(dnsd, cached[_i].name, cached[_i].type), cached[_i].seen);
+	ck_assert_uint_eq(
+	    dnsd_seen(dnsd, cached[_i].name, cached[_i].type), cached[_i].seen);
 }
 END_TEST
 
@@ -384,13 +393,15 @@ START_TEST(free_with_open_questions)
 	char name[64];
 
 	for (int i = 0; i < 300; i++) {
-		snprintf(name, sizeof(name), i % 2 == 0 ? "drop.example" : "d%d.wild.example", i);
+		snprintf(name, sizeof(name),
+		    i % 2 == 0 ? "drop.example" : "d%d.wild.example", i);
 		f[i] = resolver_ask(r, str_of(name), DNS_A);
 	}
 	resolver_free(r);
 	for (int i = 0; i < 300; i++) {
 		const struct dns_answer *a = answer(f[i]);
-		ck_assert(a->status == DNS_TIMEOUT || (i % 2 == 1 && a->status == DNS_OK));
+		ck_assert(
+		    a->status == DNS_TIMEOUT || (i % 2 == 1 && a->status == DNS_OK));
 		future_unref(f[i]);
 	}
 }
@@ -418,7 +429,8 @@ START_TEST(many_threads)
 	struct resolver_counts counts;
 
 	for (int i = 0; i < 8; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_many, resolver), 0);
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, ask_many, resolver), 0);
 	for (int i = 0; i < 8; i++)
 		pthread_join(threads[i], NULL);
 	resolver_counts(resolver, &counts);
@@ -442,8 +454,8 @@ START_TEST(callback_may_ask)
 
 	future_notify(first, ask_again, &second);
 	answer(first);
-	/* The callback runs in the resolver's thread, behind the settling: ending the thread
-	 * waits for it. */
+	/* The callback runs in the resolver's thread, behind the settling: ending the
+	 * thread waits for it. */
 	resolver_free(resolver);
 	resolver = NULL;
 	ck_assert_ptr_nonnull(second);
@@ -455,7 +467,9 @@ END_TEST
 
 START_TEST(dead_server)
 {
-	struct resolver_conf conf = { .n_servers = 1, .timeout_ms = 100, .deadline_ms = 1000 };
+	struct resolver_conf conf = {
+		.n_servers = 1, .timeout_ms = 100, .deadline_ms = 1000
+	};
 	char server[32];
 	const char *const servers[] = { server };
 
@@ -479,7 +493,9 @@ START_TEST(second_server)
 	struct dnsd *mute = dnsd_start(STR("* fault drop\n"), 0, &err);
 	char one[32], two[32];
 	const char *const servers[] = { one, two };
-	struct resolver_conf conf = { .servers = servers, .n_servers = 2, .timeout_ms = 100 };
+	struct resolver_conf conf = {
+		.servers = servers, .n_servers = 2, .timeout_ms = 100
+	};
 
 	ck_assert_ptr_nonnull(mute);
 	snprintf(one, sizeof(one), "127.0.0.1:%u", dnsd_port(mute));
@@ -519,7 +535,8 @@ START_TEST(server_row)
 	struct resolver_conf conf = { .servers = one, .n_servers = 1 };
 	struct err err = { 0 };
 
-	ck_assert_int_eq(resolver_server_ok(str_of(servers[_i].server)), servers[_i].ok);
+	ck_assert_int_eq(
+	    resolver_server_ok(str_of(servers[_i].server)), servers[_i].ok);
 	struct resolver *r = resolver_new(&conf, &err);
 	ck_assert_int_eq(r != NULL, servers[_i].ok);
 	ck_assert(r != NULL || strstr(err.text, servers[_i].server) != NULL);
