@@ -14,6 +14,7 @@
 #include "policy/settings_table.h"
 
 #define FOREIGN_MAX 16
+#define FOREIGN_BLOCKS_MAX 64
 
 /* Sections of programs that are not milters, known even where nobody registered them.
  */
@@ -31,6 +32,9 @@ static struct {
 struct settings_origin {
 	struct conf_tree *tree; /* policies and places borrow from it */
 	const struct conf_node **seen[SECTIONS]; /* by row; NULL: default */
+	const struct conf_node
+	    *foreign[FOREIGN_BLOCKS_MAX]; /* checked by their program */
+	size_t n_foreign;
 };
 
 const struct conf_table *const *
@@ -213,6 +217,40 @@ unknown_block(const struct conf_node *node, struct errs *errs)
 	conf_unknown(&node->name, "section", names, n, errs);
 }
 
+static bool
+same_label(const struct conf_node *a, const struct conf_node *b)
+{
+	return str_eq(a->name.text, b->name.text) && a->n_values == b->n_values &&
+	    (a->n_values == 0 || str_eq(a->values[0].text, b->values[0].text));
+}
+
+/* A block of a program that is not a milter: its own check, and one block per name. */
+static void
+read_foreign(struct settings *s, const struct conf_node *node,
+    bool (*check)(const struct conf_node *, struct errs *), struct errs *errs)
+{
+	struct settings_origin *o = s->origin;
+
+	for (size_t i = 0; i < o->n_foreign; i++) {
+		if (same_label(o->foreign[i], node)) {
+			errs_add(errs, node->name.file, node->name.line,
+			    "%.*s stands twice under this name: expected one, the "
+			    "other is in "
+			    "%s:%d",
+			    STR_ARG(node->name.text), o->foreign[i]->name.file,
+			    o->foreign[i]->name.line);
+			break;
+		}
+	}
+	if (o->n_foreign == FOREIGN_BLOCKS_MAX)
+		errs_add(errs, node->name.file, node->name.line,
+		    "too many blocks of %.*s: expected at most %d",
+		    STR_ARG(node->name.text), FOREIGN_BLOCKS_MAX);
+	else
+		o->foreign[o->n_foreign++] = node;
+	check(node, errs);
+}
+
 static void
 read_block(struct settings *s, const struct conf_node *node, struct errs *errs)
 {
@@ -235,7 +273,7 @@ read_block(struct settings *s, const struct conf_node *node, struct errs *errs)
 	if (str_is(node->name.text, "list") || str_is(node->name.text, "policy"))
 		return; /* when all sections are known */
 	if (foreign_check(node->name.text, &check))
-		check(node, errs);
+		read_foreign(s, node, check, errs);
 	else if (!settings_foreign_section(node->name.text))
 		unknown_block(node, errs);
 }

@@ -638,6 +638,12 @@ START_TEST(foreign_registered)
 	ck_assert_int_eq(foreign_blocks, 1);
 	ck_assert_ptr_null(settings_from_text(STR("\ntower { a 1 }"), "t", &errs));
 	check_errors(&errs, "t:2: tower: full");
+	settings_unref(right("tower a { } tower b { } tower { }"));
+	ck_assert_ptr_null(settings_from_text(
+	    STR("tower a { }\ntower b { }\ntower a { }"), "t", &errs));
+	check_errors(&errs,
+	    "t:3: tower stands twice under this name: expected one, the other is in "
+	    "t:1");
 }
 END_TEST
 
