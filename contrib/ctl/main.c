@@ -25,7 +25,8 @@ static const struct ctl_command commands[] = {
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",
 	    "print the daemons' metrics", ctl_stats },
-	{ "test", "access DIR", "run a daemon's engine over prepared cases", ctl_test },
+	{ "test", "access DIR | greylist [-c FILE] <EVENTS",
+	    "run a daemon's engine over prepared cases", ctl_test },
 	{ "help", "[COMMAND]", "tell how a command is used", ctl_help },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

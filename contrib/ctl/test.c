@@ -7,12 +7,14 @@
 
 #include "contrib/ctl/command.h"
 #include "milters/access/access_test.h"
+#include "milters/greylist/greylist_test.h"
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv); /* argv[0]: the engine's name */
 } engines[] = {
 	{ "access", access_test_main },
+	{ "greylist", greylist_test_main },
 };
 
 int

@@ -288,7 +288,16 @@ def tests(tap, tmp):
 	tap.ok(status == 0 and not err and out.startswith("# ") and len(out.splitlines()) > rows // 2,
 	    "test access: a result per case", out[:500] + err)
 	tap.equal(ctl("test", "access", tmp / "nothing")[0], 66, "test access: no such folder")
-	for args in ((), ("nonsense",), ("access",)):
+	columns = ("time", "client_ip", "client_name", "helo", "sender", "recipient", "spf")
+	rest = ("192.0.2.1", "mx.a.example", "mx.a.example", "a@a.example", "b@b.example", "none")
+	events = "\n".join("\t".join(e) for e in (columns, ("1000000",) + rest, ("1000090",) + rest)) + "\n"
+	conf = tmp.write("grey.conf", "greylist { delay 1m }\n")
+	for args, codes in (((), ["451", "451"]), (("-c", conf), ["451", "250"])):
+		status, out, err = ctl("test", "greylist", *args, stdin=events.encode())
+		rows = [dict(zip(out.splitlines()[0].split("\t"), row.split("\t"))) for row in out.splitlines()[1:]]
+		tap.equal((status, err, [r["code"] for r in rows]), (0, "", codes), f"test greylist {'-c' if args else ''}")
+	tap.equal(ctl("test", "greylist", stdin=b"nonsense\n")[0], 65, "test greylist: events that cannot be read")
+	for args in ((), ("nonsense",), ("access",), ("greylist", "x")):
 		tap.equal(ctl("test", *args)[0], 64, "test: wrong use: " + " ".join(args))
 
 
