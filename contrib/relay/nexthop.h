@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From a route to addresses that can be connected to, in the order in which to try them
  * (RFC 5321 5.1, RFC 7505): MX records by preference, shuffled within one preference,
- * cut at the one that names ourselves; without MX the name's own addresses.  Used by the
- * delivery process and by a listener that hands messages on in session. */
+ * cut at the one that names ourselves; without MX the name's own addresses.  Used by
+ * the delivery process and by a listener that hands messages on in session. */
 #ifndef POSTERN_RELAY_NEXTHOP_H
 #define POSTERN_RELAY_NEXTHOP_H
 
@@ -28,6 +28,12 @@ struct nexthop_result {
 	char enhanced[12];
 	char text[256];
 };
+
+/* The order in which to try MX records: out (room for n) gets their indices by
+ * preference, at random within one; those not better than the one that names `own` are
+ * left out. Returns how many; *loops: there were some, but only ourselves and worse. */
+size_t nexthop_order(const struct dns_record *mx, size_t n, const char *own,
+    uint32_t seed, size_t *out, bool *loops);
 
 struct nexthop;
 /* route: HOST or MX.  own: our name, for the loop check.  resolver may be NULL when
