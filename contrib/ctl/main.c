@@ -12,6 +12,8 @@
 #include "contrib/ctl/stats.h"
 #include "contrib/ctl/status.h"
 #include "contrib/ctl/test.h"
+#include "contrib/relay/relay_conf.h"
+#include "policy/settings.h"
 
 static int ctl_help(int argc, char **argv);
 
@@ -114,5 +116,6 @@ main(int argc, char **argv)
 	const struct ctl_command *c = find(argv[1]);
 	if (c == NULL)
 		return unknown(argv[1]);
+	settings_register_foreign("relay", relay_conf_check);
 	return c->run(argc - 1, argv + 1);
 }

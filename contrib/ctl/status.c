@@ -11,6 +11,7 @@
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
 #include "contrib/ctl/probe.h"
+#include "contrib/relay/relay_conf.h"
 
 struct status {
 	struct buf out;
@@ -125,6 +126,50 @@ ask_milter(struct status *st, const char *name, const char *spec)
 	tell(st, name, "milter", spec, &p);
 }
 
+static void
+ask_relay(struct status *st, const char *file, const char *name)
+{
+	struct errs errs = { 0 };
+	struct relay_conf *conf = relay_conf_load(file, name, &errs);
+
+	for (size_t i = 0; conf != NULL && i < conf->listen.n; i++) {
+		struct probe p;
+		struct ip ip;
+		uint16_t port;
+
+		if (!relay_listen_parse(str_of(conf->listen.list[i]), &ip, &port))
+			continue;
+		if (ip.family == 0) /* "*": this host is among all */
+			ip_parse(STR("127.0.0.1"), &ip);
+		probe_smtp(&ip, port, st->timeout_ms, &p);
+		tell(st, name, "relay", conf->listen.list[i], &p);
+	}
+	ctl_print_errors(&errs);
+	errs_clear(&errs);
+	relay_conf_free(conf);
+}
+
+static void
+ask_relays(struct status *st, const char *file)
+{
+	struct errs errs = { 0 };
+	struct conf_tree *tree = conf_parse_file_all(file, &errs);
+
+	for (const struct conf_node *n = conf_root(tree); n != NULL; n = n->next) {
+		if (!n->block || !str_is(n->name.text, "relay") || n->n_values != 1)
+			continue;
+		struct buf name;
+
+		buf_init(&name, CONF_FILE_MAX);
+		buf_add_str(&name, n->values[0].text);
+		if (wanted(st, buf_cstr(&name)))
+			ask_relay(st, file, buf_cstr(&name));
+		buf_clear(&name);
+	}
+	errs_clear(&errs); /* the settings were read from the same file just now */
+	conf_free(tree);
+}
+
 int
 ctl_status(int argc, char **argv)
 {
@@ -148,6 +193,8 @@ ctl_status(int argc, char **argv)
 	buf_add_cstr(&st.out, st.json ? "{\"daemons\":[" : "");
 	ask_milter(&st, "access", s->access.socket);
 	ask_milter(&st, "greylist", s->greylist.socket);
+	if (ctl_file(&common) != NULL)
+		ask_relays(&st, ctl_file(&common));
 	if (st.json)
 		buf_addf(&st.out, "],\"down\":%u}\n", st.down);
 	settings_unref(s);
