@@ -39,6 +39,7 @@ struct batch {
 	struct settings *settings;
 	struct store *store;
 	char *dir;
+	FILE *in, *out;
 	int at[COLUMNS]; /* where each column stands */
 	bool head; /* the columns are known */
 	long line;
@@ -222,9 +223,9 @@ event(struct batch *b, struct str line, struct err *err)
 	facts.recipient = field[b->at[COL_RCPT]];
 	struct verdict v = judge(b, &facts, now);
 	bool pass = v.action == ACTION_CONTINUE;
-	fwrite(line.p, 1, line.len, stdout);
-	printf("\t%s\t%d\t%s\t%s\t%lld\n", action_name(v.action), pass ? 250 : v.code,
-	    pass ? "2.1.5" : v.enhanced, v.why, (long long)v.wait);
+	fwrite(line.p, 1, line.len, b->out);
+	fprintf(b->out, "\t%s\t%d\t%s\t%s\t%lld\n", action_name(v.action),
+	    pass ? 250 : v.code, pass ? "2.1.5" : v.enhanced, v.why, (long long)v.wait);
 	return 0;
 }
 
@@ -236,21 +237,21 @@ batch_line(struct batch *b, struct str line, struct err *err)
 	if (read_head(b, line, err) != 0)
 		return -1;
 	b->head = true;
-	fwrite(line.p, 1, line.len, stdout);
-	fputs("\taction\tcode\tenhanced\treason\twait_s\n", stdout);
+	fwrite(line.p, 1, line.len, b->out);
+	fputs("\taction\tcode\tenhanced\treason\twait_s\n", b->out);
 	return 0;
 }
 
 /* One line without its end into *line.  false: the end of the input, nothing was read.
  */
 static bool
-read_line(struct buf *line)
+read_line(FILE *in, struct buf *line)
 {
 	int c;
 	bool any = false;
 
 	buf_reset(line);
-	while ((c = getc_unlocked(stdin)) != EOF) {
+	while ((c = getc_unlocked(in)) != EOF) {
 		any = true;
 		if (c == '\n')
 			break;
@@ -269,7 +270,7 @@ run(struct batch *b)
 	int status = EX_OK;
 
 	buf_init(&line, LINE_MAX_OCTETS);
-	while (status == EX_OK && read_line(&line)) {
+	while (status == EX_OK && read_line(b->in, &line)) {
 		b->line++;
 		if (line.failed || str_has(buf_str(&line), '\0'))
 			status = err_at(&err, "events", (int)b->line,
@@ -285,7 +286,7 @@ run(struct batch *b)
 		err_at(&err, "events", 0, "no line that names the columns");
 		status = tell(&err, EX_DATAERR);
 	}
-	if (fflush(stdout) != 0 || ferror(stdout)) {
+	if (fflush(b->out) != 0 || ferror(b->out)) {
 		err_errno(&err, "cannot write");
 		status = tell(&err, EX_IOERR);
 	}
@@ -293,25 +294,30 @@ run(struct batch *b)
 }
 
 int
-greylist_test_main(int argc, char **argv)
+greylist_test_run(const char *conf_path, FILE *in, FILE *out)
 {
-	struct batch b = { .line = 0 };
-	const char *path = NULL;
-	int c;
+	struct batch b = { .in = in, .out = out };
+	int status = load(&b, conf_path);
 
-	optind = 1;
-	while ((c = getopt(argc, argv, "c:")) == 'c')
-		path = optarg;
-	if (c != -1 || optind != argc) {
-		fputs("usage: posternctl test greylist [-c FILE] <EVENTS >VERDICTS\n",
-		    stderr);
-		return EX_USAGE;
-	}
-	int status = load(&b, path);
 	if (status == EX_OK)
 		status = fresh_store(&b);
 	if (status == EX_OK)
 		status = run(&b);
 	batch_clear(&b);
 	return status;
+}
+
+int
+greylist_test_main(int argc, char **argv)
+{
+	const char *path = NULL;
+	int c;
+
+	optind = 1;
+	while ((c = getopt(argc, argv, "c:")) == 'c')
+		path = optarg;
+	if (c == -1 && optind == argc)
+		return greylist_test_run(path, stdin, stdout);
+	fputs("usage: posternctl test greylist [-c FILE] <EVENTS >VERDICTS\n", stderr);
+	return EX_USAGE;
 }

@@ -4,6 +4,8 @@
 #ifndef POSTERN_MILTERS_GREYLIST_TEST_H
 #define POSTERN_MILTERS_GREYLIST_TEST_H
 
+#include <stdio.h>
+
 /* Read tab-separated events from standard input and write them with what became of them
  * to standard output.  The first line names the columns; these must be among them:
  *     time client_ip client_name helo sender recipient spf
@@ -16,5 +18,8 @@
  * usage, 65 a line that cannot be read (told with its number), 74 output, 75 store, 78
  * configuration. */
 int greylist_test_main(int argc, char **argv);
+
+/* The same between two open files; conf_path NULL: the defaults. */
+int greylist_test_run(const char *conf_path, FILE *in, FILE *out);
 
 #endif
