@@ -212,7 +212,11 @@ salvage(struct store_home *h, const char *name, char *told, size_t size)
 	report[1] = -1;
 	ok = child > 0 && salvage_wait(child, report[0], told, size);
 	if (ok) {
-		(void)renameat(h->dir, "data.mdb", h->dir, "data.bad");
+		/* A second name, not a rename: a power cut here must not leave us
+		 * without. */
+		(void)unlinkat(h->dir, "data.bad", 0);
+		int kept = linkat(h->dir, "data.mdb", h->dir, "data.bad", 0);
+		(void)kept; /* there may be none */
 		ok = replace_done(h, to, "data.new", "data.mdb") == 0;
 	}
 out:
