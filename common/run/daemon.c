@@ -29,6 +29,7 @@ struct options {
 	const char *conf_path;
 	bool foreground, test, version;
 	int worker_link, worker_listen; /* -1: not a worker */
+	const char *jail_address; /* of a worker; "": no jail */
 };
 
 void
@@ -50,8 +51,10 @@ parse_worker(const char *text, struct options *o)
 	uint64_t link_fd, listen_fd;
 
 	if (!str_cut(&rest, ',', &head) || !str_to_uint(head, 3, 65535, &link_fd) ||
-	    !str_to_uint(rest, 3, 65535, &listen_fd))
+	    !str_cut(&rest, ',', &head) || !str_to_uint(head, 3, 65535, &listen_fd) ||
+	    rest.p == NULL)
 		return false;
+	o->jail_address = rest.p; /* to the end of the argument */
 	o->worker_link = (int)link_fd;
 	o->worker_listen = (int)listen_fd;
 	return true;
@@ -223,7 +226,7 @@ supervise(
 		.background_fd = -1 };
 	struct listener l = { .fd = -1, .lock_fd = -1 };
 	struct err err = { 0 };
-	char program[4096];
+	char program[4096], jail[4200];
 	bool foreground = o->foreground || ready_supervised();
 
 	ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -231,6 +234,15 @@ supervise(
 		return fail(ops, EX_OSERR, (err_errno(&err, "/proc/self/exe"), &err));
 	program[len] = '\0';
 	sup.program = program;
+	/* The jail's program lies beside ours, installed or in the build folder. */
+	char *slash = strrchr(program, '/');
+	if (ops->jail != NULL && slash != NULL) {
+		snprintf(jail, sizeof(jail), "%.*s/%s", (int)(slash - program), program,
+		    ops->jail);
+		if (access(jail, X_OK) != 0)
+			return fail(ops, EX_OSERR, (err_errno(&err, "%s", jail), &err));
+		sup.jail_program = jail;
+	}
 	/* A worker of a later day starts from the directory that we have left. */
 	if (o->conf_path != NULL && (sup.conf_path = realpath(o->conf_path, NULL)) == NULL)
 		return fail(ops, EX_CONFIG, (err_errno(&err, "%s", o->conf_path), &err));
@@ -280,7 +292,8 @@ daemon_main(int argc, char **argv, const struct daemon_ops *ops)
 		return EX_OK;
 	}
 	if (o.worker_link >= 0)
-		worker_run(ops, o.conf_path, o.worker_link, o.worker_listen);
+		worker_run(ops, o.conf_path, o.worker_link, o.worker_listen,
+		    o.jail_address);
 	int status = load(ops, o.conf_path, &conf);
 	if (status == EX_OK && !o.test)
 		status = supervise(ops, &o, &conf);

@@ -44,6 +44,9 @@ struct daemon_ops {
 	const char *name; /* "postern-greylist" */
 	const char *version;
 	const struct milter_ops *milter;
+	/* Program of the jail's master, in the same folder (jail_program.h); NULL: none.  It is
+	 * started before the worker, anew at HUP, and ended after the last worker. */
+	const char *jail;
 	/* Read the file; all faults into errs.  path NULL: defaults need no file.  conf is
 	 * zeroed; what was put there is cleared by the caller in any case, the snapshot only
 	 * when true is returned. */
@@ -57,6 +60,9 @@ struct daemon_ops {
 	/* In the worker, when no callback runs any more.  May be NULL. */
 	void (*stop)(void);
 };
+
+/* In a worker: what jail_client_new() takes; "" without a jail. */
+const char *daemon_jail_address(void);
 
 /* ops->load and what every daemon wants of its result: a socket that can be read, "" as
  * NULL.  false: errs has an entry, conf is to be cleared. */

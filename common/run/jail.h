@@ -52,8 +52,8 @@ struct jail_conf {
 };
 
 /* The master's whole life: load, then serve clients that connect to listen_fd (AF_UNIX,
- * SOCK_SEQPACKET) until TERM or until life_fd (-1: none) reports end of file.  ready() is
- * called once when loading is done.  Returns an exit code. */
+ * SOCK_SEQPACKET) until USR1, or until life_fd reports end of file; without a life_fd (-1)
+ * until TERM.  ready() is called once when loading is done.  Returns an exit code. */
 int jail_master(const struct jail_ops *ops, void *arg, const struct jail_conf *conf,
     int listen_fd, int life_fd, void (*ready)(void *arg));
 
@@ -82,9 +82,6 @@ struct jail_answer {
 struct jail_client;
 struct jail_client *jail_client_new(const char *address);
 void jail_client_free(struct jail_client *c);
-/* Follow a master that replaced the old one; jobs under way are finished by the old. */
-void jail_client_move(struct jail_client *c, const char *address);
-
 /* Ask.  message_fd: sealed memfd, borrowed for the call.  hash identifies the content.
  * budget_ms: for one try on one worker.  Value: struct jail_answer. */
 struct future *jail_ask(struct jail_client *c, struct str request, int message_fd,

@@ -277,39 +277,41 @@ jail_client_free(struct jail_client *c)
 	free(c);
 }
 
-void
-jail_client_move(struct jail_client *c, const char *address)
+/* The lock is held.  The present link takes no more questions but still owes answers: it
+ * makes room.  The oldest gives way; its jobs are older than any budget. */
+static struct waiting *
+demote_link(struct jail_client *c)
 {
 	struct waiting *lost = NULL;
+	int oldest = c->links[LINKS_MAX - 1];
 
-	pthread_mutex_lock(&c->lock);
-	strncpy(c->address, address, sizeof(c->address) - 1);
-	/* The oldest link gives way; its jobs would be older than any budget. */
-	if (c->links[LINKS_MAX - 1] >= 0) {
-		lost = detach(c, c->links[LINKS_MAX - 1]);
-		close(c->links[LINKS_MAX - 1]);
+	if (oldest >= 0) {
+		lost = detach(c, oldest);
+		close(oldest);
 	}
 	for (int i = LINKS_MAX - 1; i > 0; i--)
 		c->links[i] = c->links[i - 1];
 	c->links[0] = -1;
-	pthread_mutex_unlock(&c->lock);
-	settle_lost(lost);
-	wake(c);
+	return lost;
 }
 
-/* The lock is held.  A link that broke unnoticed is left to the thread, which closes it. */
+/* The lock is held.  A master that is being replaced refuses by its socket; then the
+ * question goes to whoever took over. */
 static int
-send_job(struct jail_client *c, const struct jail_head *head, struct str request, int fd)
+send_job(struct jail_client *c, const struct jail_head *head, struct str request, int fd,
+    struct waiting **lost)
 {
-	if (c->links[0] < 0) {
-		c->links[0] = connect_to(c->address);
-		if (c->links[0] < 0)
-			return -1;
-		wake(c);
+	for (int attempt = 0; attempt < 2; attempt++) {
+		if (c->links[0] < 0) {
+			c->links[0] = connect_to(c->address);
+			if (c->links[0] < 0)
+				return -1;
+			wake(c);
+		}
+		if (jail_send(c->links[0], head, request, &fd, 1) == 0)
+			return 0;
+		*lost = demote_link(c);
 	}
-	if (jail_send(c->links[0], head, request, &fd, 1) == 0)
-		return 0;
-	shutdown(c->links[0], SHUT_RDWR);
 	return -1;
 }
 
@@ -319,7 +321,7 @@ jail_ask(struct jail_client *c, struct str request, int message_fd,
 {
 	struct future *f = future_new(answer_free);
 	struct jail_head head = { .magic = JAIL_MAGIC, .budget_ms = budget_ms };
-	struct waiting *w;
+	struct waiting *w, *lost = NULL;
 
 	if (request.len > JAIL_REQUEST_MAX) {
 		settle(future_ref(f), JAIL_FAILED);
@@ -331,7 +333,7 @@ jail_ask(struct jail_client *c, struct str request, int message_fd,
 	pthread_mutex_lock(&c->lock);
 	head.id = w->id = ++c->next_id;
 	w->future = future_ref(f);
-	bool sent = send_job(c, &head, request, message_fd) == 0;
+	bool sent = send_job(c, &head, request, message_fd, &lost) == 0;
 	if (sent) {
 		/* The answer cannot be taken before the lock is released. */
 		w->fd = c->links[0];
@@ -339,6 +341,7 @@ jail_ask(struct jail_client *c, struct str request, int message_fd,
 		c->waiting = w;
 	}
 	pthread_mutex_unlock(&c->lock);
+	settle_lost(lost);
 	if (!sent) {
 		settle(w->future, JAIL_GONE);
 		free(w);

@@ -9,14 +9,12 @@
 #include <ftw.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -48,6 +46,7 @@ struct worker {
 	int link_fd;
 	char *dir;
 	struct job *job; /* NULL: idle */
+	unsigned jobs; /* done */
 	int64_t kill_at_ms; /* of the job */
 };
 
@@ -72,26 +71,6 @@ struct master {
 	int listen_fd, life_fd, signal_fd;
 	bool ending;
 };
-
-int
-jail_listen(char address[JAIL_ADDRESS_MAX], struct err *err)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	socklen_t len = sizeof(sun);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	/* An address of two octets asks for an unused abstract name. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sa_family_t)) != 0 ||
-	    listen(fd, 64) != 0 || getsockname(fd, (struct sockaddr *)&sun, &len) != 0) {
-		err_errno(err, "cannot make the jail's socket");
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	snprintf(address, JAIL_ADDRESS_MAX, "@%.*s",
-	    (int)(len - offsetof(struct sockaddr_un, sun_path) - 1), sun.sun_path + 1);
-	return fd;
-}
 
 /* --- failures by content --- */
 
@@ -278,7 +257,8 @@ busy_workers(const struct master *m)
 static void
 keep_workers(struct master *m)
 {
-	size_t want = m->ending ? 0 : (size_t)m->conf->workers + 1;
+	/* One that ends makes workers only for jobs that must be tried again. */
+	size_t want = m->ending ? busy_workers(m) + m->n_waiting : (size_t)m->conf->workers + 1;
 
 	if (want > WORKERS_MAX)
 		want = WORKERS_MAX;
@@ -324,7 +304,7 @@ give_jobs(struct master *m)
 static void
 take_request(struct master *m, int client_fd, struct jail_packet *p)
 {
-	if (p->fds[0] < 0 || m->n_waiting >= m->conf->queue_max || m->ending) {
+	if (p->fds[0] < 0 || m->n_waiting >= m->conf->queue_max) {
 		answer_client(m, client_fd, &p->head, JAIL_BUSY, false);
 		jail_packet_close(p);
 		return;
@@ -402,7 +382,8 @@ worker_readable(struct master *m, struct worker *w)
 	jail_packet_close(&packet);
 	job_free(w->job);
 	w->job = NULL;
-	return true;
+	/* Its share is done.  Ended from here, so that no job meets a worker on its way out. */
+	return ++w->jobs < m->conf->jobs_per_worker;
 }
 
 static void
@@ -460,6 +441,20 @@ until_due(const struct master *m)
 	return due <= now ? 0 : (int)(due - now);
 }
 
+/* Clients find their next question refused by the socket and turn to the successor; what
+ * they asked already is answered. */
+static void
+begin_end(struct master *m)
+{
+	if (m->ending)
+		return;
+	m->ending = true;
+	for (size_t i = 0; i < m->n_clients; i++) {
+		client_readable(m, m->clients[i]);
+		shutdown(m->clients[i], SHUT_RD);
+	}
+}
+
 static void
 on_signal(struct master *m)
 {
@@ -467,7 +462,7 @@ on_signal(struct master *m)
 
 	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info))
 		if (info.ssi_signo != SIGCHLD)
-			m->ending = true;
+			begin_end(m);
 }
 
 /* Workers are looked at by their links, clients by their sockets; both lists may change
@@ -479,18 +474,20 @@ one_round(struct master *m)
 	size_t n_clients = m->n_clients, n_workers = m->n_workers;
 	struct pollfd *clients = p + 3, *workers = p + 3 + n_clients;
 
-	p[0] = (struct pollfd){ .fd = m->listen_fd, .events = POLLIN };
+	/* One that ends leaves new clients to its successor on the same socket. */
+	p[0] = (struct pollfd){ .fd = m->ending ? -1 : m->listen_fd, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = m->signal_fd, .events = POLLIN };
-	p[2] = (struct pollfd){ .fd = m->life_fd, .events = POLLIN };
+	p[2] = (struct pollfd){ .fd = m->ending ? -1 : m->life_fd, .events = POLLIN };
 	for (size_t i = 0; i < n_clients; i++)
-		clients[i] = (struct pollfd){ .fd = m->clients[i], .events = POLLIN };
+		clients[i] = (struct pollfd){ .fd = m->ending ? -1 : m->clients[i],
+			.events = POLLIN };
 	for (size_t i = 0; i < n_workers; i++)
 		workers[i] = (struct pollfd){ .fd = m->workers[i].link_fd, .events = POLLIN };
 	if (poll(p, 3 + n_clients + n_workers, until_due(m)) > 0) {
 		if (p[1].revents != 0)
 			on_signal(m);
 		if (p[2].revents != 0)
-			m->ending = true;
+			begin_end(m);
 		for (size_t i = n_workers; i-- > 0;)
 			if (workers[i].revents != 0 && !worker_readable(m, &m->workers[i]))
 				end_worker_now(m, i);
@@ -505,15 +502,23 @@ one_round(struct master *m)
 	give_jobs(m);
 }
 
+/* With a supervisor USR1 ends us: TERM and INT come to the whole process group, and then
+ * workers outside still need the jail for what they have begun. */
 static int
-signals_as_fd(void)
+signals_as_fd(bool supervised)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGUSR1);
+	if (supervised) {
+		signal(SIGTERM, SIG_IGN);
+		signal(SIGINT, SIG_IGN);
+	} else {
+		sigaddset(&set, SIGTERM);
+		sigaddset(&set, SIGINT);
+	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -558,7 +563,7 @@ jail_master(const struct jail_ops *ops, void *arg, const struct jail_conf *conf,
 		free(m);
 		return EX_CONFIG;
 	}
-	m->signal_fd = signals_as_fd();
+	m->signal_fd = signals_as_fd(life_fd >= 0);
 	keep_workers(m);
 	if (ready != NULL)
 		ready(arg);

@@ -3,9 +3,12 @@
 #include "common/run/jail_wire.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 void
@@ -101,4 +104,24 @@ jail_send(int fd, const struct jail_head *head, struct str extra, const int *fds
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -1 : 0;
+}
+
+int
+jail_listen(char address[JAIL_ADDRESS_MAX], struct err *err)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof(sun);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	/* An address of two octets asks for an unused abstract name. */
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sa_family_t)) != 0 ||
+	    listen(fd, 64) != 0 || getsockname(fd, (struct sockaddr *)&sun, &len) != 0) {
+		err_errno(err, "cannot make the jail's socket");
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	snprintf(address, JAIL_ADDRESS_MAX, "@%.*s",
+	    (int)(len - offsetof(struct sockaddr_un, sun_path) - 1), sun.sun_path + 1);
+	return fd;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One jailed process: locked down, then one job after the other until it has done its
- * share.  A job that fails ends the process: nothing that a hostile message left behind
+/* One jailed process: locked down, then one job after the other until the master lets it
+ * go.  A job that fails ends the process: nothing that a hostile message left behind
  * in memory meets the next one. */
 #include "common/run/jail_private.h"
 
@@ -17,7 +17,7 @@
 #include "common/run/jail_wire.h"
 #include "common/run/memfd.h"
 
-#define EXIT_DONE 0 /* its share is done */
+#define EXIT_DONE 0 /* the master let it go */
 #define EXIT_JOB 1 /* the job failed */
 #define EXIT_LOCK 2 /* could not lock itself down */
 
@@ -99,7 +99,7 @@ jail_worker(const struct jail_ops *ops, void *state, const struct jail_conf *con
 		log_err("jail-lockdown", &err);
 		_exit(EXIT_LOCK);
 	}
-	for (unsigned jobs = 0; jobs < conf->jobs_per_worker; jobs++) {
+	for (;;) {
 		int rc;
 
 		while ((rc = jail_receive(link_fd, &packet)) < 0 && errno == EAGAIN)
@@ -109,5 +109,4 @@ jail_worker(const struct jail_ops *ops, void *state, const struct jail_conf *con
 		if (do_job(ops, state, link_fd, &packet) != 0)
 			_exit(EXIT_JOB);
 	}
-	_exit(EXIT_DONE);
 }

@@ -17,6 +17,7 @@ int64_t restart_delay_next(struct restart_delay *d, int64_t served_ms);
 struct supervisor_conf {
 	const char *program; /* path that exec() takes, resolved at start */
 	char *conf_path; /* absolute; NULL: none */
+	const char *jail_program; /* path of the jail's master; NULL: none */
 	/* our own log, opened anew at HUP for the sake of rotation */
 	const char *name, *log_target;
 	int log_level;

@@ -34,6 +34,7 @@
 static struct {
 	const struct daemon_ops *ops;
 	const char *conf_path;
+	const char *jail_address;
 	int link_fd;
 	int listen_fd;
 	int64_t drain;
@@ -52,6 +53,12 @@ fixed_value(const struct daemon_conf *c, size_t i)
 		c->metrics };
 
 	return values[i];
+}
+
+const char *
+daemon_jail_address(void)
+{
+	return worker.jail_address;
 }
 
 static void
@@ -279,14 +286,15 @@ drain(char how, bool link_open)
 }
 
 void
-worker_run(
-    const struct daemon_ops *ops, const char *conf_path, int link_fd, int listen_fd)
+worker_run(const struct daemon_ops *ops, const char *conf_path, int link_fd,
+    int listen_fd, const char *jail_address)
 {
 	bool link_open = true;
 	pthread_t thread;
 
 	worker.ops = ops;
 	worker.conf_path = conf_path;
+	worker.jail_address = jail_address;
 	worker.link_fd = link_fd;
 	worker.listen_fd = listen_fd;
 	fcntl(link_fd, F_SETFD, FD_CLOEXEC);

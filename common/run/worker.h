@@ -20,6 +20,6 @@ enum worker_word {
 
 /* Never returns to code that could run destructors: ends with _exit(). */
 void worker_run(const struct daemon_ops *ops, const char *conf_path, int link_fd,
-    int listen_fd) __attribute__((noreturn));
+    int listen_fd, const char *jail_address) __attribute__((noreturn));
 
 #endif

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 static struct jail_client *client;
 static pid_t master;
 static int life; /* our end: closing it ends the master */
+static int listen_fd;
 static char tmp[] = "/tmp/postern-jail-XXXXXX";
 static char own_dir[200];
 static unsigned char secret_before_fork = 7;
@@ -109,6 +111,8 @@ work(void *state, struct str request, struct str message, struct buf *reply, int
 	}
 	if (str_is(request, "fail"))
 		return -1;
+	if (str_is(request, "nap"))
+		poll(NULL, 0, 300);
 	if (str_is(request, "rewrite")) {
 		*output = memfd_new("rewritten", NULL);
 		memfd_add(*output, STR("new: "), NULL);
@@ -124,21 +128,22 @@ work(void *state, struct str request, struct str message, struct buf *reply, int
 	return buf_add_str(reply, message);
 }
 
+static const struct jail_ops ops = {
+	.name = "test", .load = load, .prepare = remember_dir, .work = work
+};
+static const struct jail_conf conf = { .workers = 2,
+	.jobs_per_worker = 20,
+	.queue_max = 100,
+	.memory = 256u << 20,
+	.cpu_s = 20,
+	.file_size = 1u << 24,
+	.tmp = tmp };
+
 static void
 start(void)
 {
-	static const struct jail_ops ops = {
-		.name = "test", .load = load, .prepare = remember_dir, .work = work
-	};
-	static struct jail_conf conf = { .workers = 2,
-		.jobs_per_worker = 20,
-		.queue_max = 100,
-		.memory = 256u << 20,
-		.cpu_s = 20,
-		.file_size = 1u << 24,
-		.tmp = tmp };
 	char address[JAIL_ADDRESS_MAX];
-	int ends[2], listen_fd;
+	int ends[2];
 
 	memcpy(tmp + sizeof(tmp) - 7, "XXXXXX", 6);
 	ck_assert_ptr_nonnull(mkdtemp(tmp));
@@ -151,7 +156,6 @@ start(void)
 		_exit(jail_master(&ops, NULL, &conf, listen_fd, ends[0], NULL));
 	}
 	close(ends[0]);
-	close(listen_fd);
 	life = ends[1];
 	client = jail_client_new(address);
 	ck_assert_ptr_nonnull(client);
@@ -164,6 +168,7 @@ stop(void)
 
 	jail_client_free(client);
 	close(life);
+	close(listen_fd);
 	waitpid(master, &status, 0);
 	ck_assert_int_eq(rmdir(tmp), 0); /* the workers' directories are gone */
 	ck_assert(WIFEXITED(status) || WTERMSIG(status) == SIGKILL);
@@ -356,14 +361,49 @@ START_TEST(unsealed_messages_are_refused)
 }
 END_TEST
 
+START_TEST(a_successor_takes_over)
+{
+	uint8_t hash[JAIL_HASH_SIZE] = { 1 };
+	int fd = memfd_new("message", NULL), status;
+
+	memfd_add(fd, STR("x"), NULL);
+	memfd_seal(fd, NULL);
+	future_unref(ask("echo", STR("it is there"), 30000));
+	struct future *under_way = jail_ask(client, STR("nap"), fd, hash, 30000);
+	pid_t successor = fork();
+	if (successor == 0)
+		_exit(jail_master(&ops, NULL, &conf, listen_fd, -1, NULL));
+	/* The job must have been taken before the master is told to end. */
+	struct future *first = ask("echo", STR("y"), 30000);
+	future_unref(first);
+	kill(master, SIGUSR1);
+	waitpid(master, &status, 0);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	for (int i = 0; i < 5; i++) {
+		struct future *f = ask("echo", STR("z"), 30000);
+
+		ck_assert_int_eq(((struct jail_answer *)future_value(f))->status, JAIL_OK);
+		future_unref(f);
+	}
+	ck_assert(future_wait(under_way, clock_mono_ms() + 60000));
+	ck_assert_int_eq(((struct jail_answer *)future_value(under_way))->status, JAIL_OK);
+	future_unref(under_way);
+	close(fd);
+	kill(successor, SIGTERM);
+	master = successor; /* stop() waits for it */
+}
+END_TEST
+
 START_TEST(a_dead_master_is_told)
 {
 	uint8_t hash[JAIL_HASH_SIZE] = { 1 };
 	int fd = memfd_new("message", NULL);
 
 	memfd_seal(fd, NULL);
+	future_unref(ask("echo", STR("it is there"), 30000));
 	struct future *under_way = jail_ask(client, STR("hang"), fd, hash, 30000);
 	kill(master, SIGKILL);
+	shutdown(listen_fd, SHUT_RDWR); /* nobody will come after it */
 	ck_assert(future_wait(under_way, clock_mono_ms() + 60000));
 	ck_assert_int_eq(((struct jail_answer *)future_value(under_way))->status, JAIL_GONE);
 	future_unref(under_way);
@@ -396,6 +436,7 @@ main(void)
 	tcase_add_test(tc, workers_are_replaced_after_their_share);
 	tcase_add_test(tc, answers_find_their_questions);
 	tcase_add_test(tc, unsealed_messages_are_refused);
+	tcase_add_test(tc, a_successor_takes_over);
 	tcase_add_test(tc, a_dead_master_is_told);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
