@@ -20,10 +20,11 @@
 #include <xxhash.h>
 
 #include "common/base/clock.h"
-#include "common/base/ip.h"
+#include "common/base/metrics.h"
 #include "common/base/xalloc.h"
 #include "common/net/dns_cache.h"
 #include "common/net/dns_packet.h"
+#include "common/net/resolver_servers.h"
 
 #define SLOTS 8u /* c-ares channels at once */
 #define SLOT_WAKE UINT32_MAX /* epoll tag of the eventfd */
@@ -38,6 +39,17 @@
 #define YOUNG_MS 100
 #define TICK_MS 20 /* how exact c-ares' own timeouts are */
 #define CHANNEL_QUESTIONS 64u /* then a fresh port, unless the server is local */
+
+METRIC_COUNTER(cached_total, "postern_dns_questions_total", "answer=\"cache\"",
+    "Questions to the resolver by who answered");
+METRIC_COUNTER(joined_total, "postern_dns_questions_total", "answer=\"joined\"",
+    "Questions to the resolver by who answered");
+METRIC_COUNTER(sent_total, "postern_dns_questions_total", "answer=\"server\"",
+    "Questions to the resolver by who answered");
+METRIC_COUNTER(timeouts_total, "postern_dns_deadlines_total", NULL,
+    "Questions whose asker got no answer in time");
+METRIC_HISTOGRAM(server_time, "postern_dns_server_seconds", NULL,
+    "Time until the servers answered or were given up");
 
 struct waiter {
 	TAILQ_ENTRY(waiter) of_question;
@@ -77,9 +89,8 @@ struct resolver {
 	int epoll_fd, wake_fd;
 	int64_t timeout_ms, deadline_ms;
 	int tries;
-	struct ares_addr_port_node servers[RESOLVER_SERVERS_MAX];
-	size_t n_servers; /* 0: c-ares reads resolv.conf */
-	bool local; /* all servers are on loopback */
+	struct resolver_servers servers;
+	bool rotate; /* fresh channels, for fresh ports */
 
 	pthread_mutex_t lock; /* guards what follows */
 	struct dns_cache *cache;
@@ -217,11 +228,13 @@ ask_locked(struct resolver *r, struct str name, enum dns_type type, bool *wake)
 	r->counts.asked++;
 	if (known != NULL) {
 		r->counts.cached++;
+		metric_add(&cached_total, 1);
 		return settled(dns_answer_ref(known));
 	}
 	struct question *q = question_find(r, name, type);
 	if (q != NULL) {
 		r->counts.joined++;
+		metric_add(&joined_total, 1);
 		return waiter_add(r, q, now);
 	}
 	if (r->stopping)
@@ -307,7 +320,7 @@ judge(const struct question *q, int status, const unsigned char *msg, int len)
 		struct dns_answer *a =
 		    dns_answer_parse((struct str){ (const char *)msg, (size_t)len },
 			name, q->type, NULL);
-		a->authentic = a->authentic && q->resolver->local;
+		a->authentic = a->authentic && q->resolver->servers.local;
 		return a;
 	}
 	switch (status) {
@@ -330,6 +343,7 @@ question_done(void *arg, int status, int timeouts, unsigned char *msg, int len)
 	struct waiters waiters = TAILQ_HEAD_INITIALIZER(waiters);
 
 	(void)timeouts;
+	metric_observe_us(&server_time, (clock_mono_ms() - q->sent_ms) * 1000);
 	r->ids[q->id / 64] &= ~(UINT64_C(1) << (q->id % 64));
 	q->channel->open--;
 	r->n_in_flight--;
@@ -382,8 +396,8 @@ channel_open(struct resolver *r, uint32_t slot, struct err *err)
 	if (rc != ARES_SUCCESS)
 		return err_set(err, "c-ares: %s", ares_strerror(rc));
 	c->live = true;
-	if (r->n_servers > 0)
-		rc = ares_set_servers_ports(c->ares, r->servers);
+	if (r->servers.n > 0)
+		rc = ares_set_servers_ports(c->ares, r->servers.nodes);
 	if (rc == ARES_SUCCESS)
 		return 0;
 	ares_destroy(c->ares);
@@ -408,7 +422,7 @@ channel_for_question(struct resolver *r)
 {
 	struct channel *c = &r->channels[r->current];
 
-	if (r->local || c->started < CHANNEL_QUESTIONS)
+	if (!r->rotate || c->started < CHANNEL_QUESTIONS)
 		return c;
 	for (uint32_t i = 0; i < SLOTS; i++) {
 		if (r->channels[i].live || channel_open(r, i, NULL) != 0)
@@ -443,8 +457,8 @@ question_send(struct resolver *r, struct question *q, int64_t now)
 	r->n_young++;
 	r->n_in_flight++;
 	buf_init(&msg, 512);
-	int rc = dns_write_query(
-	    &msg, q->id, (struct str){ q->name, q->len }, (unsigned)q->type, r->local);
+	int rc = dns_write_query(&msg, q->id, (struct str){ q->name, q->len },
+	    (unsigned)q->type, r->servers.local);
 	if (rc == 0) /* may call question_done at once: q is gone then */
 		ares_send(q->channel->ares, (const unsigned char *)msg.p, (int)msg.len,
 		    question_done, q);
@@ -466,6 +480,7 @@ send_queued(struct resolver *r, int64_t now)
 		if (q != NULL) {
 			TAILQ_REMOVE(&r->queue, q, line);
 			r->counts.sent++;
+			metric_add(&sent_total, 1);
 		}
 		pthread_mutex_unlock(&r->lock);
 		if (q == NULL)
@@ -490,6 +505,7 @@ expire(struct resolver *r, int64_t now)
 		TAILQ_REMOVE(&q->waiters, w, of_question);
 		TAILQ_INSERT_TAIL(&late, w, of_question);
 		r->counts.timeouts++;
+		metric_add(&timeouts_total, 1);
 		if (TAILQ_EMPTY(&q->waiters) && q->channel == NULL) {
 			TAILQ_REMOVE(&r->queue, q, line);
 			question_forget(r, q);
@@ -598,78 +614,6 @@ run(void *arg)
 
 /* ---- start and end ---- */
 
-static bool
-server_parse(struct str s, struct ip *ip, uint16_t *port)
-{
-	uint64_t n = 53;
-	ptrdiff_t colon = str_rindex(s, ':');
-	/* A lone colon, or one behind a bracket, begins a port. */
-	bool with_port =
-	    colon > 0 && (str_index(s, ':') == colon || s.p[colon - 1] == ']');
-
-	if (with_port) {
-		if (!str_to_uint(str_sub(s, (size_t)colon + 1, s.len), 1, 65535, &n))
-			return false;
-		s.len = (size_t)colon;
-	}
-	*port = (uint16_t)n;
-	return ip_parse(s, ip);
-}
-
-bool
-resolver_server_ok(struct str server)
-{
-	struct ip ip;
-	uint16_t port;
-
-	return server_parse(server, &ip, &port);
-}
-
-static int
-read_servers(struct resolver *r, const struct resolver_conf *conf, struct err *err)
-{
-	if (conf->n_servers > RESOLVER_SERVERS_MAX)
-		return err_set(err, "%zu DNS servers, expected at most %d",
-		    conf->n_servers, RESOLVER_SERVERS_MAX);
-	r->local = true;
-	for (size_t i = 0; i < conf->n_servers; i++) {
-		struct ares_addr_port_node *node = &r->servers[i];
-		struct ip ip;
-		uint16_t port;
-
-		if (!server_parse(str_of(conf->servers[i]), &ip, &port))
-			return err_set(err,
-			    "DNS server \"%s\": expected an address, with a port as "
-			    "192.0.2.53:53 "
-			    "or [2001:db8::53]:53",
-			    conf->servers[i]);
-		node->family = ip.family;
-		memcpy(&node->addr, ip.b, ip.family == AF_INET ? 4 : 16);
-		node->udp_port = node->tcp_port = port;
-		node->next = i + 1 < conf->n_servers ? node + 1 : NULL;
-		r->local = r->local && ip_is_loopback(&ip);
-	}
-	r->n_servers = conf->n_servers;
-	return 0;
-}
-
-/* resolv.conf's servers are c-ares' to read; ours is to know whether all are local. */
-static void
-learn_local(struct resolver *r)
-{
-	struct ares_addr_port_node *list = NULL;
-
-	if (r->n_servers > 0 ||
-	    ares_get_servers_ports(r->channels[0].ares, &list) != ARES_SUCCESS)
-		return;
-	for (const struct ares_addr_port_node *s = list; s != NULL; s = s->next) {
-		struct ip ip = { .family = s->family };
-		memcpy(ip.b, &s->addr, s->family == AF_INET ? 4 : 16);
-		r->local = r->local && ip_is_loopback(&ip);
-	}
-	ares_free_data(list);
-}
-
 static void
 library_init(void)
 {
@@ -691,7 +635,8 @@ start_thread(struct resolver *r, struct err *err)
 		return err_errno(err, "resolver: epoll");
 	if (channel_open(r, 0, err) != 0)
 		return -1;
-	learn_local(r);
+	resolver_servers_learn(&r->servers, r->channels[0].ares);
+	r->rotate = r->rotate || !r->servers.local;
 	/* The thread takes no signals; c-ares writes to TCP without MSG_NOSIGNAL, and a
 	 * blocked SIGPIPE leaves it EPIPE. */
 	sigfillset(&all);
@@ -730,6 +675,7 @@ resolver_new(const struct resolver_conf *conf, struct err *err)
 	if (r->timeout_ms > 60000)
 		r->timeout_ms = 60000; /* c-ares doubles it with every try, in an int */
 	r->deadline_ms = conf->deadline_ms > 0 ? conf->deadline_ms : 5000;
+	r->rotate = conf->fresh_ports;
 	r->tries = conf->tries > 0 && conf->tries <= 10 ? (int)conf->tries : 2;
 	r->cache = dns_cache_new(conf->cache_entries > 0 ? conf->cache_entries : 50000);
 	r->open = xcalloc(QUESTION_BUCKETS, sizeof(*r->open));
@@ -737,7 +683,9 @@ resolver_new(const struct resolver_conf *conf, struct err *err)
 	TAILQ_INIT(&r->queue);
 	TAILQ_INIT(&r->deadlines);
 	TAILQ_INIT(&r->young);
-	if (read_servers(r, conf, err) == 0 && start_thread(r, err) == 0)
+	if (resolver_servers_read(&r->servers, conf->servers, conf->n_servers, err) ==
+		0 &&
+	    start_thread(r, err) == 0)
 		return r;
 	destroy(r);
 	return NULL;

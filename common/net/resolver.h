@@ -23,6 +23,7 @@ struct resolver_conf { /* 0 means the default */
 	int64_t deadline_ms; /* for a question with all tries; default 5000 */
 	unsigned tries; /* default 2 */
 	size_t cache_entries; /* default 50000 */
+	bool fresh_ports; /* change ports even where all servers are on this host */
 };
 
 #define RESOLVER_SERVERS_MAX 16

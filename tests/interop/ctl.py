@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import milter  # noqa: E402
+from postern import Site  # noqa: E402
 from proc import BUILD, ROOT, SLOWER, Dir, free_port, run, wait_for  # noqa: E402
 from tap import Tap  # noqa: E402
 
@@ -48,7 +49,7 @@ list "partners" {
 	file "none.txt";                    #! cannot be opened: No such file
 	adress a@b.example;                 #! did you mean "address"
 }
-relay "in" {
+relay "in" {                                #! has no spool
 	listen 25;                          #! 127.0.0.1:25
 	spol /var/spool/postern;            #! did you mean "spool"
 	milter x { sockt unix:/x; socket unix:/y }      #! did you mean "socket"
@@ -231,6 +232,30 @@ def smtp_server(greeting):
 	return s.getsockname()[1], heard
 
 
+def daemons(tap):
+	"""Our own milters, started as an administrator does."""
+	site = Site(Dir())
+	site.file("access", "From:bad@a.example REJECT\n")
+	conf = site.file("postern.conf", """log @dir@/log/postern; runtime-dir @dir@/run; state { path @dir@/state }
+		greylist { socket unix:@dir@/run/greylist.sock; metrics @dir@/run/gm }
+		access { socket unix:@dir@/run/access.sock; metrics @dir@/run/am; maps @dir@/etc/access }\n""")
+	with tap.case("daemons: check, status and stats of our own milters", site.logs):
+		try:
+			site.milter("access")
+			site.milter("greylist")
+			assert ctl("check", "-c", conf)[0] == 0
+			status, out, err = ctl("status", "-c", conf)
+			assert status == 0 and out.count(" up ") == 2 and not err, out + err
+			with milter.Mta(site.dir / "run/access.sock") as mta:
+				mta.negotiate()
+				mta.connect("mx.a.example", "192.0.2.1")
+				mta.mail("bad@a.example")
+			status, out, err = ctl("stats", "-c", conf, "access")
+			assert status == 0 and re.search(r"^postern_access_\w+(\{.*\})? [1-9]", out, re.M), out + err
+		finally:
+			site.stop_all()
+
+
 def relays(tap, tmp):
 	good, heard = smtp_server(b"220-mx.example\r\n220 ready\r\n")
 	busy, _ = smtp_server(b"421 4.3.2 too busy\r\n")
@@ -366,6 +391,7 @@ def main():
 	status(tap, tmp)
 	relays(tap, tmp)
 	stats(tap, tmp)
+	daemons(tap)
 	tests(tap, tmp)
 	usage(tap)
 	tap.done()

@@ -53,6 +53,8 @@ struct dnsd {
 	struct seen *seen;
 	size_t n_seen;
 	unsigned total, total_tcp;
+	uint16_t ports[64]; /* network order */
+	unsigned n_ports;
 	bool stop;
 };
 
@@ -69,6 +71,17 @@ count(struct dnsd *d, const char *name, unsigned type, bool tcp)
 	}
 	d->seen = xreallocarray(d->seen, d->n_seen + 1, sizeof(*d->seen));
 	d->seen[d->n_seen++] = (struct seen){ xstrdup(name), type, 1 };
+}
+
+static void
+count_port(struct dnsd *d, const struct sockaddr_in *peer)
+{
+	if (peer == NULL || d->n_ports == sizeof(d->ports) / sizeof(d->ports[0]))
+		return;
+	for (unsigned i = 0; i < d->n_ports; i++)
+		if (d->ports[i] == peer->sin_port)
+			return;
+	d->ports[d->n_ports++] = peer->sin_port;
 }
 
 static void
@@ -139,6 +152,7 @@ on_question(struct dnsd *d, struct str in, int conn, const struct sockaddr_in *p
 	buf_init(&a->msg, MESSAGE_MAX);
 	pthread_mutex_lock(&d->lock);
 	count(d, q.name, q.type, conn >= 0);
+	count_port(d, peer);
 	struct dnsd_fault f = dnsd_zone_fault(d->zone, q.name);
 	dnsd_zone_answer(d->zone, h.id, &q, &f, &a->msg);
 	pthread_mutex_unlock(&d->lock);
@@ -423,6 +437,15 @@ dnsd_seen_tcp(struct dnsd *d)
 {
 	pthread_mutex_lock(&d->lock);
 	unsigned n = d->total_tcp;
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+unsigned
+dnsd_ports(struct dnsd *d)
+{
+	pthread_mutex_lock(&d->lock);
+	unsigned n = d->n_ports;
 	pthread_mutex_unlock(&d->lock);
 	return n;
 }

@@ -40,5 +40,7 @@ int dnsd_zone(struct dnsd *d, struct str zone, struct err *err);
 unsigned dnsd_seen(struct dnsd *d, const char *name, unsigned type);
 /* Of these, how many came over TCP. */
 unsigned dnsd_seen_tcp(struct dnsd *d);
+/* From how many ports UDP questions came (counted up to 64). */
+unsigned dnsd_ports(struct dnsd *d);
 
 #endif

@@ -3,7 +3,6 @@
  * what the header says; and the batch test on files of events. */
 #include "milters/greylist/greylist.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -320,55 +319,35 @@ temp_file(const char *text)
 	return name;
 }
 
-/* Put file name in the place of descriptor fd; returns what was there. */
-static int
-redirect(int fd, const char *name, int flags)
-{
-	int was = dup(fd), to = open(name, flags);
-
-	ck_assert_int_ge(to, 0);
-	ck_assert_int_eq(dup2(to, fd), fd);
-	close(to);
-	return was;
-}
-
-static void
-restore(int fd, int was)
-{
-	dup2(was, fd);
-	close(was);
-}
-
 START_TEST(batch)
 {
 	const struct batch_row *r = &batches[_i];
-	char *in = temp_file(r->in), *out = temp_file(""),
-	     *conf = r->conf == NULL ? NULL : temp_file(r->conf);
-	char name[] = "greylist", c[] = "-c";
-	char *argv[] = { name, c, conf, NULL };
+	char *conf = r->conf == NULL ? NULL : temp_file(r->conf), *got = NULL;
+	size_t len = 0;
+	FILE *in = tmpfile(), *out = open_memstream(&got, &len);
 
-	fflush(stdout);
-	int was_in = redirect(0, in, O_RDONLY), was_out = redirect(1, out, O_WRONLY);
-	rewind(stdin);
-	if (conf == NULL)
-		argv[1] = NULL;
-	int status = greylist_test_main(conf == NULL ? 1 : 3, argv);
-	fflush(stdout);
-	restore(0, was_in);
-	restore(1, was_out);
-	char got[8192] = { 0 };
-	FILE *f = fopen(out, "r");
-	ck_assert(f != NULL && fread(got, 1, sizeof(got) - 1, f) < sizeof(got) - 1);
-	fclose(f);
+	ck_assert(in != NULL && out != NULL);
+	ck_assert_int_ge(fputs(r->in, in), 0);
+	rewind(in);
+	int status = greylist_test_run(conf, in, out);
+	fclose(in);
+	fclose(out);
 	ck_assert_msg(status == r->status, "%s: status %d", r->name, status);
 	ck_assert_str_eq(got, r->out);
-	unlink(in);
-	unlink(out);
 	if (conf != NULL)
 		unlink(conf);
-	free(in);
-	free(out);
+	free(got);
 	free(conf);
+}
+END_TEST
+
+START_TEST(batch_usage)
+{
+	char name[] = "greylist", option[] = "-x", word[] = "events.tsv";
+	char *bad_option[] = { name, option, NULL }, *bad_word[] = { name, word, NULL };
+
+	ck_assert_int_eq(greylist_test_main(2, bad_option), 64);
+	ck_assert_int_eq(greylist_test_main(2, bad_word), 64);
 }
 END_TEST
 
@@ -385,6 +364,7 @@ main(void)
 	tcase_add_test(engine, outcomes);
 	tcase_add_loop_test(engine, header, 0, N(headers));
 	tcase_add_loop_test(batch_tests, batch, 0, N(batches));
+	tcase_add_test(batch_tests, batch_usage);
 	tcase_set_timeout(batch_tests, 30);
 	suite_add_tcase(suite, engine);
 	suite_add_tcase(suite, batch_tests);
@@ -392,7 +372,7 @@ main(void)
 	srunner_run_all(runner, CK_ENV);
 	int ran = srunner_ntests_run(runner), failed = srunner_ntests_failed(runner);
 	int expected =
-	    N(exempts) + N(identities) + N(pairs) + N(headers) + N(batches) + 2;
+	    N(exempts) + N(identities) + N(pairs) + N(headers) + N(batches) + 3;
 	srunner_free(runner);
 	return ran == expected && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -356,6 +356,39 @@ START_TEST(thousand_at_once)
 }
 END_TEST
 
+/* As with servers that are not on this host: channels come and go under load. */
+START_TEST(fresh_ports)
+{
+	char server[32], name[64];
+	const char *const list[] = { server };
+	struct resolver_conf conf = { .servers = list,
+		.n_servers = 1,
+		.deadline_ms = 10000,
+		.fresh_ports = true };
+	struct err err = { 0 };
+	struct future *f[600];
+
+	snprintf(server, sizeof(server), "127.0.0.1:%u", dnsd_port(dnsd));
+	struct resolver *r = resolver_new(&conf, &err);
+	ck_assert_msg(r != NULL, "%s", err.text);
+	struct future *slow = resolver_ask(r, STR("slow.example"), DNS_A);
+	for (int i = 0; i < 600; i++) {
+		snprintf(name, sizeof(name), "p%d.wild.example", i);
+		f[i] = resolver_ask(r, str_of(name), DNS_A);
+		if (i % 100 == 99) /* let some channels become idle in between */
+			answer(f[i]);
+	}
+	for (int i = 0; i < 600; i++) {
+		ck_assert_int_eq(answer(f[i])->status, DNS_OK);
+		future_unref(f[i]);
+	}
+	ck_assert_int_eq(answer(slow)->status, DNS_OK);
+	future_unref(slow);
+	ck_assert_uint_ge(dnsd_ports(dnsd), 4);
+	resolver_free(r);
+}
+END_TEST
+
 /* Slow names must not keep others waiting: far more of them than go out at once. */
 START_TEST(slow_names_do_not_block)
 {
@@ -564,6 +597,7 @@ main(void)
 	tcase_add_test(t, deadline);
 	tcase_add_test(t, late_answer_is_kept);
 	tcase_add_test(t, thousand_at_once);
+	tcase_add_test(t, fresh_ports);
 	tcase_add_test(t, slow_names_do_not_block);
 	tcase_add_test(t, free_with_open_questions);
 	tcase_add_test(t, many_threads);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -513,6 +514,175 @@ START_TEST(full_evicts_what_expires_first)
 }
 END_TEST
 
+/* A child that, when told, runs fn with a store of its own on the same path.  It is
+ * made before this process has threads. */
+static pid_t
+child_new(uint64_t size_max, void (*fn)(struct store *s), int *go)
+{
+	int fds[2];
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	pid_t child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		struct store_conf conf = rig_embedded_conf();
+		char c;
+
+		conf.size_max = size_max;
+		if (read(fds[0], &c, 1) != 1)
+			_exit(1);
+		struct store *s = rig_opened(&conf, NULL);
+		fn(s);
+		store_close(s);
+		_exit(0);
+	}
+	close(fds[0]);
+	*go = fds[1];
+	return child;
+}
+
+static void
+child_run(pid_t child, int go)
+{
+	int status;
+
+	ck_assert_int_eq(write(go, "g", 1), 1);
+	close(go);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+
+static void
+twelve_megabytes(struct store *s)
+{
+	char key[600];
+	struct future *last = NULL;
+
+	memset(key, 'y', sizeof(key));
+	for (int i = 0; i < 16000; i++) {
+		key[snprintf(key, 16, "%d", i)] = ' ';
+		future_unref(last);
+		last = store_greylist_check(s, NULL, STR("c"),
+		    (struct str){ key, sizeof(key) }, &rig_times, T0);
+		if (i % 1000 == 999)
+			ck_assert(future_wait(last, clock_mono_ms() + WAIT_MS));
+	}
+	future_unref(last);
+}
+
+/* Another process may use more room than we were told of: we follow. */
+START_TEST(map_grows_elsewhere)
+{
+	struct store_conf conf = rig_embedded_conf();
+
+	int go;
+	pid_t child = child_new(64 << 20, twelve_megabytes, &go);
+
+	conf.size_max = STORE_SIZE_MIN;
+	struct store *s = rig_opened(&conf, NULL);
+	ck_assert_int_eq(rig_try(s, "c", "before", T0), GREYLIST_NEW);
+	child_run(child, go);
+	ck_assert_int_eq(rig_try(s, "c", "before", T0 + 1), GREYLIST_EARLY);
+	ck_assert_int_eq(rig_try(s, "c", "after", T0), GREYLIST_NEW);
+	store_close(s);
+}
+END_TEST
+
+/* A child that holds LMDB's write lock until told. */
+static pid_t
+hold_lock(int *release)
+{
+	int held[2], go[2];
+	char c;
+
+	ck_assert_int_eq(pipe2(held, O_CLOEXEC) | pipe2(go, O_CLOEXEC), 0);
+	pid_t child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		MDB_env *env;
+		MDB_txn *txn;
+
+		close(go[1]);
+		if (mdb_env_create(&env) != 0 ||
+		    mdb_env_open(env, rig_path, 0, 0660) != 0 ||
+		    mdb_txn_begin(env, NULL, 0, &txn) != 0 ||
+		    write(held[1], "h", 1) != 1)
+			_exit(1);
+		_exit(read(go[0], &c, 1) != 0);
+	}
+	close(held[1]);
+	close(go[0]);
+	ck_assert_int_eq(read(held[0], &c, 1), 1);
+	close(held[0]);
+	*release = go[1];
+	return child;
+}
+
+/* Who comes while a transaction stands still is refused at once; who was there before
+ * is answered when it goes on. */
+START_TEST(stall_costs_nothing)
+{
+	struct store_conf conf = rig_embedded_conf();
+	struct store *s = rig_opened(&conf, NULL);
+	int release, status;
+	struct future *f = NULL;
+	int64_t until = clock_mono_ms() + WAIT_MS;
+
+	rig_try(s, "c", "k", T0);
+	pid_t child = hold_lock(&release);
+	struct future *first =
+	    store_greylist_check(s, NULL, STR("c"), STR("k"), &rig_times, T0 + 1);
+	ck_assert(!future_wait(first, clock_mono_ms() + 100));
+	do {
+		future_unref(f);
+		f = store_greylist_check(s, NULL, STR("c"), STR("x"), &rig_times, T0);
+		ck_assert_int_lt(clock_mono_ms(), until);
+		poll(NULL, 0, 20);
+	} while (!future_done(f));
+	ck_assert_int_eq(rig_greylist_of(f).state, STORE_DOWN);
+	ck_assert(!future_done(first));
+	close(release);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(rig_greylist_of(first).seen.state, GREYLIST_EARLY);
+	ck_assert_int_eq(rig_try(s, "c", "k", T0 + 2), GREYLIST_EARLY);
+	store_close(s);
+}
+END_TEST
+
+/* A disk that takes no more: nothing is recorded, and it is said; later all is well. */
+START_TEST(disk_refuses)
+{
+	struct store_conf conf = rig_embedded_conf();
+	struct rlimit was, now;
+	int64_t until;
+	struct greylist_answer a;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &was), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	struct store *s = rig_opened(&conf, NULL);
+	ck_assert_int_eq(rig_try(s, "c", "k", T0), GREYLIST_NEW);
+	now = was;
+	now.rlim_cur = 4096;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &now), 0);
+	a = rig_greylist_of(
+	    store_greylist_check(s, NULL, STR("c"), STR("lost"), &rig_times, T0));
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &was), 0);
+	ck_assert_int_ne(a.state, STORE_OK);
+	until = clock_mono_ms() + WAIT_MS;
+	do {
+		ck_assert_int_lt(clock_mono_ms(), until);
+		poll(NULL, 0, 20);
+		a = rig_greylist_of(store_greylist_check(
+		    s, NULL, STR("c"), STR("lost"), &rig_times, T0));
+	} while (a.state != STORE_OK);
+	ck_assert_int_eq(a.seen.state, GREYLIST_NEW);
+	ck_assert_int_eq(rig_try(s, "c", "k", T0 + 1), GREYLIST_EARLY);
+	store_close(s);
+	signal(SIGXFSZ, SIG_DFL);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -536,6 +706,9 @@ main(void)
 	OWN(two_processes);
 	OWN(full_evicts_what_expires_first);
 	OWN(smaller_than_before);
+	OWN(map_grows_elsewhere);
+	OWN(stall_costs_nothing);
+	OWN(disk_refuses);
 	tcase_add_loop_test(own, damaged_values_are_absent, 0, N(tamperings));
 	expected += N(tamperings);
 	suite_add_tcase(suite, own);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The embedded store: tries of triples per second and the time to an answer, with 1, 16
+ * and 64 threads that each wait for every answer, half of the tries on known triples.
+ * The bare rate of the same LMDB writing records of that size, one transaction each,
+ * runs in between as the measure of the machine. */
+#include <ftw.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+
+#include "common/base/clock.h"
+#include "common/base/xalloc.h"
+#include "db/store.h"
+
+#define RUN_MS 3000
+#define TRIPLES 20000
+#define SAMPLES_MAX 2000000
+#define NOW INT64_C(1800000000)
+
+static const struct greylist_times times = { 300, 172800, 3024000, 0, 3024000 };
+
+struct client {
+	struct store *store;
+	unsigned seed;
+	int64_t until_ms;
+	int32_t *us; /* time of each answer */
+	size_t n, max;
+};
+
+static void *
+client_run(void *arg)
+{
+	struct client *c = arg;
+
+	while (c->n < c->max && clock_mono_ms() < c->until_ms) {
+		char key[120];
+		unsigned r = (unsigned)rand_r(&c->seed);
+		int len = snprintf(key, sizeof(key),
+		    "n192.0.2.0/24 sender%u@somewhere.example "
+		    "recipient%u@local.example",
+		    r % 2 == 0 ? r / 2 % TRIPLES : r,
+		    c->seed % 2 == 0 ? 1 : c->seed % 50);
+		int64_t begin = clock_mono_us();
+		struct future *f = store_greylist_check(c->store, NULL,
+		    STR("n192.0.2.0/24"), (struct str){ key, (size_t)len }, &times,
+		    NOW + (int64_t)c->n / 100);
+
+		if (!future_wait(f, clock_mono_ms() + 10000) ||
+		    ((struct greylist_answer *)future_value(f))->state != STORE_OK)
+			exit(1);
+		future_unref(f);
+		c->us[c->n++] = (int32_t)(clock_mono_us() - begin);
+	}
+	return NULL;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	const int32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static double
+run(struct store *store, int n, int32_t *samples, size_t *n_samples)
+{
+	struct client *client = xcalloc((size_t)n, sizeof(*client));
+	pthread_t *thread = xcalloc((size_t)n, sizeof(*thread));
+	size_t each = SAMPLES_MAX / (size_t)n, at = 0;
+	int64_t begin = clock_mono_us();
+
+	for (int i = 0; i < n; i++) {
+		client[i] = (struct client){ .store = store,
+			.seed = (unsigned)i * 7919 + 1,
+			.until_ms = clock_mono_ms() + RUN_MS,
+			.us = samples + (size_t)i * each,
+			.max = each };
+		pthread_create(&thread[i], NULL, client_run, &client[i]);
+	}
+	for (int i = 0; i < n; i++)
+		pthread_join(thread[i], NULL);
+	double seconds = (double)(clock_mono_us() - begin) / 1e6;
+	for (int i = 0; i < n; i++) {
+		memmove(samples + at, client[i].us, client[i].n * sizeof(*samples));
+		at += client[i].n;
+	}
+	*n_samples = at;
+	free(thread);
+	free(client);
+	return (double)at / seconds;
+}
+
+/* Writes of 100 octets under random keys, a transaction each, without sync. */
+static double
+bare_lmdb(const char *dir)
+{
+	MDB_env *env;
+	MDB_dbi dbi;
+	MDB_txn *txn;
+	unsigned seed = 1;
+	size_t n = 0;
+	char value[100] = { 0 };
+
+	mdb_env_create(&env);
+	mdb_env_set_mapsize(env, 1u << 30);
+	if (mdb_env_open(env, dir, MDB_NOSYNC | MDB_NOTLS | MDB_NOSUBDIR, 0600) != 0)
+		exit(1);
+	int64_t begin = clock_mono_us();
+	while (clock_mono_us() - begin < RUN_MS * 1000) {
+		char key[17] = { 0 };
+		int r = rand_r(&seed) % TRIPLES;
+		MDB_val k = { sizeof(key), key }, v = { sizeof(value), value };
+
+		memcpy(key, &r, sizeof(r));
+		mdb_txn_begin(env, NULL, 0, &txn);
+		mdb_dbi_open(txn, NULL, 0, &dbi);
+		mdb_put(txn, dbi, &k, &v, 0);
+		if (mdb_txn_commit(txn) != 0)
+			exit(1);
+		n++;
+	}
+	double rate = (double)n * 1e6 / (double)(clock_mono_us() - begin);
+	mdb_env_close(env);
+	return rate;
+}
+
+static int
+remove_one(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(name);
+}
+
+int
+main(void)
+{
+	static const int threads[] = { 1, 16, 64 };
+	const char *tmp = getenv("TMPDIR");
+	char *dir = xasprintf("%s/postern-bench-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	int32_t *samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
+	struct err err;
+
+	if (mkdtemp(dir) == NULL)
+		return 1;
+	char *path = xasprintf("%s/state", dir), *bare_path = xasprintf("%s/bare", dir);
+	const struct store_conf conf = { "embedded", path, 1u << 30, 1000, 0 };
+	struct store *store = store_open(&conf, &err);
+	if (store == NULL) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	double bare = bare_lmdb(bare_path);
+	printf("store: bare LMDB, 1 thread, a transaction each: %.0f/s\n", bare);
+	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+		size_t n;
+		double rate = run(store, threads[i], samples, &n);
+
+		qsort(samples, n, sizeof(*samples), by_value);
+		printf("store: %2d threads: %.0f/s (%.2f of bare), answer p50 %d us, "
+		       "p99 %d us, p99.9 %d us, max %d us\n",
+		    threads[i], rate, rate / bare, samples[n / 2],
+		    samples[n * 99 / 100], samples[n * 999 / 1000], samples[n - 1]);
+	}
+	struct store_stats st;
+	if (store_stats(store, &st, &err) == 0)
+		printf("store: %llu records, %llu octets each\n",
+		    (unsigned long long)st.entries,
+		    (unsigned long long)(st.entries == 0 ? 0 : st.bytes / st.entries));
+	store_close(store);
+	(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(bare_path);
+	free(path);
+	free(samples);
+	free(dir);
+	return 0;
+}
