@@ -75,17 +75,22 @@ struct embedded {
 static int
 env_room(const struct embedded *e, MDB_env *env)
 {
+	struct table_txn tx;
 	MDB_envinfo info;
 	MDB_stat st;
-	int rc = mdb_env_info(env, &info);
+	int rc = table_begin(&e->table, env, false, &tx);
 
-	if (rc == 0)
-		rc = mdb_env_stat(env, &st);
 	if (rc != 0)
 		return rc;
-	size_t need = (info.me_last_pgno + 1) * st.ms_psize + SHRINK_ROOM / 2;
-	return need <= e->size_max ? 0
-				   : mdb_env_set_mapsize(env, need + SHRINK_ROOM / 2);
+	bool over = tx.bytes > (int64_t)e->table.limit;
+	table_abort(&tx);
+	if (!over)
+		return 0;
+	rc = mdb_env_info(env, &info);
+	if (rc == 0)
+		rc = mdb_env_stat(env, &st);
+	size_t need = rc == 0 ? (info.me_last_pgno + 1) * st.ms_psize + SHRINK_ROOM : 0;
+	return need <= e->size_max ? rc : mdb_env_set_mapsize(env, need);
 }
 
 static int
@@ -101,12 +106,13 @@ env_open(struct embedded *e, struct err *err)
 		rc = mdb_env_set_mapsize(env, e->size_max);
 	if (rc == 0)
 		rc = mdb_env_open(env, e->home.path, flags, 0660);
-	if (rc == 0)
-		rc = env_room(e, env);
 	if (rc != 0)
 		err_set(err, "cannot open %s: %s", e->home.path, mdb_strerror(rc));
 	if (rc == 0 && table_open(&e->table, env, e->size_max, err) != 0)
 		rc = -1;
+	else if (rc == 0 && (rc = env_room(e, env)) != 0)
+		err_set(
+		    err, "cannot make room in %s: %s", e->home.path, mdb_strerror(rc));
 	if (rc != 0) {
 		mdb_env_close(env);
 		return -1;
