@@ -102,7 +102,7 @@ reply_of(const struct slot *slot, enum chain_action action, int code,
 
 /* r, t, y and 4 as replies. */
 static struct chain_reply
-reply_of_outcome(const struct milter_chain *c, const struct slot *slot)
+reply_of_outcome(const struct slot *slot)
 {
 	const struct filter_outcome *o = milter_filter_outcome(slot->filter);
 
@@ -116,8 +116,7 @@ reply_of_outcome(const struct milter_chain *c, const struct slot *slot)
 	if (o->temporary)
 		return reply_of(slot, CHAIN_TEMPFAIL, 451, "4.7.1",
 		    "Service unavailable, try again later");
-	return reply_of(slot, CHAIN_REJECT, c->step == STEP_CONNECT ? 554 : 550,
-	    "5.7.1", "Rejected by local policy");
+	return reply_of(slot, CHAIN_REJECT, 550, "5.7.1", "Rejected by local policy");
 }
 
 /* What the policy makes of a filter that failed; CONTINUE: go on without it. */
@@ -190,7 +189,9 @@ judge_failure(struct milter_chain *c, const struct slot *slot)
 	struct chain_reply reply = reply_of_failure(slot);
 	bool greeting = c->step == STEP_CONNECT || c->step == STEP_HELO;
 
-	if (c->refused)
+	/* Neither refusal of ours, of a recipient or of an unknown command, gets
+	 * milder. */
+	if (c->refused || c->step == STEP_UNKNOWN)
 		return false;
 	if (slot->conf.on_failure == MILTER_ON_FAILURE_QUARANTINE && !greeting)
 		hold(c, slot, "a mail filter failed");
@@ -232,10 +233,10 @@ judge(struct milter_chain *c, const struct slot *slot)
 	case FILTER_REFUSE:
 		if (c->refused)
 			return false;
-		refuse(c, reply_of_outcome(c, slot));
+		refuse(c, reply_of_outcome(slot));
 		return true;
 	case FILTER_CLOSE:
-		refuse(c, reply_of_outcome(c, slot));
+		refuse(c, reply_of_outcome(slot));
 		return true;
 	case FILTER_LOCAL:
 		refuse(c,
@@ -343,7 +344,7 @@ open_further(struct milter_chain *c, struct slot *slot)
 		slot->opening = '\0';
 		if (says == FILTER_REFUSE || says == FILTER_CLOSE) {
 			c->ended = true;
-			c->end = reply_of_outcome(c, slot);
+			c->end = reply_of_outcome(slot);
 		}
 		if (milter_filter_state(f) != FILTER_READY)
 			return;
@@ -619,7 +620,7 @@ milter_chain_abort(struct milter_chain *c)
 static void
 set_client(struct milter_chain *c, const struct chain_client *client)
 {
-	char ip[IP_TEXT_MAX], text[400];
+	char ip[IP_TEXT_MAX], text[600];
 	const char *name = client->name == NULL ? "" : client->name;
 
 	ip_format(&client->ip, ip);
@@ -635,7 +636,7 @@ set_client(struct milter_chain *c, const struct chain_client *client)
 	if (name[0] == '[')
 		snprintf(text, sizeof(text), "%s", name);
 	else
-		snprintf(text, sizeof(text), "%s [%s]", name, ip);
+		snprintf(text, sizeof(text), "%.500s [%s]", name, ip);
 	milter_macros_set(c->macros, "_", str_of(text));
 	snprintf(text, sizeof(text), "%u", client->port);
 	milter_macros_set(c->macros, "client_port", str_of(text));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The scripted filter.  Small answers only: it writes blocking, and nothing it writes
- * may fill a socket buffer while the other end waits in the same thread. */
+/* The scripted filter.  It shares its thread with the chain, so it never blocks. */
 #include "tests/lib/milter_peer.h"
 
 #include <errno.h>
@@ -31,49 +30,63 @@ peer_packet(struct buf *b, char cmd, struct str payload)
 }
 
 static void
-on_drip(evutil_socket_t fd, short what, void *arg)
+hang_up_now(struct milter_peer *p)
 {
-	struct milter_peer *p = arg;
-	struct timeval soon = { 0 };
+	if (p->fd < 0)
+		return;
+	event_free(p->read);
+	event_free(p->write);
+	close(p->fd);
+	p->fd = -1;
+	p->closing = false;
+	buf_reset(&p->in);
+	buf_reset(&p->out);
+}
 
+static void
+flush(struct milter_peer *p)
+{
+	ssize_t n = send(
+	    p->fd, p->out.p, p->trickle ? 1 : p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		n = (ssize_t)p->out.len; /* the other end has gone: its right */
+	if (n > 0)
+		buf_consume(&p->out, (size_t)n);
+	if (p->out.len > 0)
+		event_add(p->write, NULL);
+	else if (p->closing)
+		hang_up_now(p);
+}
+
+static void
+on_write(evutil_socket_t fd, short what, void *arg)
+{
 	(void)fd;
 	(void)what;
-	if (p->fd >= 0)
-		(void)send(p->fd, p->dripping.p, 1, MSG_NOSIGNAL);
-	buf_consume(&p->dripping, 1);
-	if (p->dripping.len > 0)
-		event_add(p->drip, &soon);
+	flush(arg);
 }
 
 void
 milter_peer_send(struct milter_peer *p, struct str octets)
 {
-	struct timeval soon = { 0 };
-
-	if (p->trickle && octets.len > 0) {
-		buf_add_str(&p->dripping, octets);
-		event_add(p->drip, &soon);
+	if (p->fd < 0 || octets.len == 0)
 		return;
-	}
-	while (octets.len > 0 && p->fd >= 0) {
-		ssize_t n = send(p->fd, octets.p, octets.len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno != EINTR)
-			return; /* the other end has gone: its right */
-		if (n > 0)
-			octets = str_sub(octets, (size_t)n, octets.len);
-	}
+	if (buf_add_str(&p->out, octets) != 0)
+		die("too much to send");
+	if (p->trickle)
+		event_add(p->write, NULL);
+	else
+		flush(p);
 }
 
 void
 milter_peer_hang_up(struct milter_peer *p)
 {
-	if (p->fd < 0)
-		return;
-	event_free(p->read);
-	close(p->fd);
-	p->fd = -1;
-	buf_reset(&p->in);
+	if (p->fd >= 0 && p->out.len > 0)
+		p->closing = true;
+	else
+		hang_up_now(p);
 }
 
 void
@@ -151,7 +164,7 @@ on_read(evutil_socket_t fd, short what, void *arg)
 
 	if (n <= 0) {
 		buf_add_char(&p->seen, '$');
-		milter_peer_hang_up(p);
+		hang_up_now(p);
 		return;
 	}
 	p->in.len += (size_t)n;
@@ -173,10 +186,11 @@ on_accept(evutil_socket_t listener, short what, void *arg)
 
 	if (fd < 0)
 		die("accept");
-	milter_peer_hang_up(p); /* one connection at a time is enough for these tests */
+	hang_up_now(p); /* one connection at a time is enough for these tests */
 	p->fd = fd;
 	p->n_connections++;
 	p->read = event_new(p->base, fd, EV_READ | EV_PERSIST, on_read, p);
+	p->write = event_new(p->base, fd, EV_WRITE, on_write, p);
 	event_add(p->read, NULL);
 	if (p->take_one)
 		milter_peer_stop_listening(p);
@@ -192,8 +206,7 @@ milter_peer_init(
 	p->path = xasprintf("%s/%s", dir, name);
 	p->address = xasprintf("unix:%s", p->path);
 	p->answer = (struct milter_optneg){ .version = 6, .actions = MILTER_F_ALL };
-	p->drip = evtimer_new(base, on_drip, p);
-	buf_init(&p->dripping, 1 << 20);
+	buf_init(&p->out, 64u << 20);
 	buf_init(&p->seen, 1 << 20);
 	buf_init(&p->packets, 64u << 20);
 	buf_init(&p->in, MILTER_PACKET_MAX + 200000);
@@ -212,10 +225,9 @@ milter_peer_init(
 void
 milter_peer_clear(struct milter_peer *p)
 {
-	milter_peer_hang_up(p);
+	hang_up_now(p);
 	milter_peer_stop_listening(p);
-	event_free(p->drip);
-	buf_clear(&p->dripping);
+	buf_clear(&p->out);
 	buf_clear(&p->seen);
 	buf_clear(&p->packets);
 	buf_clear(&p->in);

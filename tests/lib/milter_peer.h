@@ -30,8 +30,9 @@ struct milter_peer {
 	struct event_base *base;
 	char *path, *address; /* address: "unix:<path>" */
 	int listener, fd; /* -1: not open */
-	struct event *accept, *read, *drip;
-	struct buf dripping;
+	struct event *accept, *read, *write;
+	struct buf out; /* not yet sent */
+	bool closing; /* when it is */
 	struct milter_optneg answer; /* to O; version 6, no bits, unless changed */
 	struct peer_rule rules[PEER_RULES_MAX];
 	size_t n_rules;

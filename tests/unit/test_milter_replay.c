@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Replays every recorded dialogue of sendmail and Postfix with a filter
+ * (tests/vectors/milter): the packets that our chain sends, their macros and the
+ * classes of the SMTP replies are those of the recording, or stand in the table below
+ * with what we do instead and why. */
+#include <check.h>
+#include <glob.h>
+#include <stdlib.h>
+
+#include "tests/lib/milter_replay.h"
+
+#define COUNT(table) (int)(sizeof(table) / sizeof((table)[0]))
+#define N_RECORDINGS 211 /* all but third-party-optneg.txt, which is no dialogue */
+
+/* Where we differ.  Everything else must be the same. */
+static const struct {
+	const char *scenario;
+	bool postfix;
+	const char *codes; /* NULL: as recorded */
+	const char *letters[2]; /* of the packets to A and B; NULL: as recorded */
+	const char *line; /* one of our packets in full; NULL: none */
+	const char *macros; /* what differs; NULL: nothing */
+	const char *reason;
+} differences[] = {
+	{ "body-nul-barecr-barelf", false, "2222322", { "CHMRTLNBE" },
+	    "B 37 0b216b0433ef7e83", NULL,
+	    "bare CR, LF and NUL are the session's to refuse; the chain shows what it "
+	    "is "
+	    "given" },
+	{ "body-nul-barecr-barelf", true, NULL, { "CHMRTLNBE" },
+	    "B 37 0b216b0433ef7e83", NULL, "as above; Postfix mends them" },
+	{ "chunking", false, "222255555552", { NULL }, NULL, NULL,
+	    "the client left after the first 500 of sendmail; here it stays" },
+	{ "edit-body-then-header-then-body", true, "2222322", { NULL }, NULL, NULL,
+	    "an edit between two body packets is fine, as in sendmail" },
+	{ "edit-not-negotiated", false, "22223222322", { NULL }, NULL, NULL,
+	    "edits without their action bit are applied, as in Postfix" },
+	{ "ehlo-mid-transaction", true, NULL, { "CHMRAHMRTLLLNBE" }, NULL, NULL,
+	    "A goes out before the new H, as in sendmail" },
+	{ "header-70k", false, "2222322", { "CHMRTLLNBE" }, "L 65535 403be70efc4262cc",
+	    NULL,
+	    "size limits are the session's; a field is cut to what libmilter reads" },
+	{ "header-70k", true, NULL, { "CHMRTLLNBE" }, "L 65535 403be70efc4262cc", NULL,
+	    "Postfix cuts at 59.5 kB, we at 65535 octets" },
+	{ "ipv6", false, NULL, { NULL }, NULL,
+	    "C _: ours localhost [::1], theirs localhost [IPv6:0:0:0:0:0:0:0:1]\n",
+	    "addresses are written as Postfix does" },
+	{ "neg-mds-1M", false, "222232", { "CHMRT" }, NULL, NULL,
+	    "unknown protocol bits are masked, as in Postfix" },
+	{ "neg-unknown-proto", false, "222232", { "CHMRT" }, NULL, NULL,
+	    "unknown protocol bits are masked, as in Postfix" },
+	{ "null-sender-odd-addresses", true, NULL, { NULL }, NULL,
+	    "R {rcpt_addr}: ours \"a\"@ok.example, theirs a@ok.example\n",
+	    "quotes stay, as in sendmail" },
+	{ "rcpt-rejected-by-mta-RCPT_REJ", false, NULL, { "CHMRRRRTLLLNBE" }, NULL,
+	    "R {rcpt_addr}: ours User unknown, theirs b@ok.example\n",
+	    "all refused recipients are shown, as in Postfix" },
+	{ "rcpt-rejected-by-mta-RCPT_REJ", true, NULL, { NULL }, NULL,
+	    "R {rcpt_addr}: ours User unknown, theirs Recipient address rejected: User "
+	    "unknown in virtual mailbox table\n"
+	    "R {rcpt_addr}: ours User unknown, theirs Relay access denied\n",
+	    "the text is that of the driver's refusal" },
+	{ "rcpt-unknown-local-user-RCPT_REJ", false, NULL, { NULL }, NULL,
+	    "R {rcpt_addr}: ours User unknown, theirs 550 5.1.1 User unknown\n",
+	    "code and text are parted, as in Postfix" },
+	{ "reply-with-trailing-data", true, "222232", { "CHMRT" }, NULL, NULL,
+	    "octets behind a final reply are ignored, as in sendmail" },
+	{ "setsymlist-all", true, NULL, { NULL }, NULL,
+	    "T {rcpt_addr}: ours b@ok.example, theirs a@ok.example\n",
+	    "at DATA the last recipient's macros are still there, not the first's" },
+	{ "setsymlist-too-many", false, "222232", { NULL }, NULL, NULL,
+	    "lists may be of any length, as in Postfix" },
+	{ "two-filters-second-down", false, NULL, { "CHM", NULL }, NULL, NULL,
+	    "a filter that is down does not keep the others from hearing, as in "
+	    "Postfix" },
+	{ "two-filters-second-rejects-mail", true, NULL, { NULL, "CHMMRTLLLNBE" }, NULL,
+	    NULL, "no A to the filter that refused MAIL itself, as in sendmail" },
+	{ "version-1", true, "225455-2", { "" }, NULL, NULL,
+	    "version 1 is refused, as in sendmail" },
+	{ "version-7", true, "222232", { "CHMRT" }, NULL, NULL,
+	    "version 7 is taken as 6, as in sendmail" },
+};
+
+static glob_t files;
+
+static void
+letters(const struct buf *lines, struct buf *out)
+{
+	struct str rest = buf_str(lines), line;
+
+	buf_reset(out);
+	while (str_cut(&rest, '\n', &line) && line.len > 0)
+		buf_add_char(out, line.p[0]);
+}
+
+static int
+difference_of(const struct tape *t)
+{
+	for (int i = 0; i < COUNT(differences); i++) {
+		if (strcmp(differences[i].scenario, t->scenario) == 0 &&
+		    differences[i].postfix == t->postfix)
+			return i;
+	}
+	return -1;
+}
+
+static void
+check_packets(struct replay *r, int filter, const char *want, const char *line)
+{
+	struct buf got;
+
+	buf_init(&got, 10000);
+	if (want == NULL) {
+		ck_assert_msg(
+		    str_eq(buf_str(&r->ours[filter]), buf_str(&r->theirs[filter])),
+		    "packets to %c differ: ours\n%stheirs\n%s", 'A' + filter,
+		    buf_cstr(&r->ours[filter]), buf_cstr(&r->theirs[filter]));
+	} else {
+		ck_assert_msg(
+		    !str_eq(buf_str(&r->ours[filter]), buf_str(&r->theirs[filter])),
+		    "the packets are the same: no need of a row");
+		letters(&r->ours[filter], &got);
+		ck_assert_str_eq(buf_cstr(&got), want);
+		if (line != NULL)
+			ck_assert_ptr_nonnull(strstr(buf_cstr(&r->ours[filter]), line));
+	}
+	buf_clear(&got);
+}
+
+START_TEST(recording)
+{
+	struct tape t;
+	struct replay r;
+
+	tape_read(&t, files.gl_pathv[_i]);
+	int d = difference_of(&t);
+
+	replay_run(&r, &t);
+	ck_assert_str_eq(buf_cstr(&r.our_codes),
+	    d >= 0 && differences[d].codes != NULL ? differences[d].codes
+						   : buf_cstr(&r.their_codes));
+	if (d >= 0 && differences[d].codes != NULL)
+		ck_assert_str_ne(buf_cstr(&r.our_codes), buf_cstr(&r.their_codes));
+	for (int f = 0; f < 2; f++)
+		check_packets(&r, f, d >= 0 ? differences[d].letters[f] : NULL,
+		    d >= 0 ? differences[d].line : NULL);
+	ck_assert_str_eq(buf_cstr(&r.macros),
+	    d >= 0 && differences[d].macros != NULL ? differences[d].macros : "");
+	replay_clear(&r);
+	tape_clear(&t);
+}
+END_TEST
+
+/* Every row of the table is for a recording that exists, once. */
+START_TEST(row)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct tape t;
+
+		tape_read(&t, files.gl_pathv[i]);
+		n += difference_of(&t) == _i;
+		tape_clear(&t);
+	}
+	ck_assert_int_eq(n, 1);
+	ck_assert_str_ne(differences[_i].reason, "");
+}
+END_TEST
+
+START_TEST(all_there)
+{
+	ck_assert_uint_eq(files.gl_pathc, N_RECORDINGS);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("milter_replay");
+	TCase *t = tcase_create("milter_replay");
+
+	if (glob("tests/vectors/milter/*.sendmail.txt", 0, NULL, &files) != 0 ||
+	    glob("tests/vectors/milter/*.postfix.txt", GLOB_APPEND, NULL, &files) != 0)
+		return EXIT_FAILURE;
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, all_there);
+	tcase_add_loop_test(t, recording, 0, (int)files.gl_pathc);
+	tcase_add_loop_test(t, row, 0, COUNT(differences));
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	globfree(&files);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
