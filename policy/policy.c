@@ -70,14 +70,25 @@ matches(const struct policy *p, const struct asked *a)
 static void *
 view_values(struct policy_view *v, enum policy_section section)
 {
-	return section == POLICY_GREYLIST ? (void *)&v->greylist : (void *)&v->access;
+	return (char *)v + policy_places[section].in_view;
+}
+
+static const void *
+view_const(const struct policy_view *v, enum policy_section section)
+{
+	return (const char *)v + policy_places[section].in_view;
 }
 
 static const void *
 policy_values_const(const struct policy *p, enum policy_section section)
 {
-	return section == POLICY_GREYLIST ? (const void *)&p->greylist
-					  : (const void *)&p->access;
+	return (const char *)p + policy_places[section].in_policy;
+}
+
+static const void *
+base_values(const struct settings *s, enum policy_section section)
+{
+	return (const char *)s + policy_places[section].in_settings;
 }
 
 static void
@@ -90,8 +101,8 @@ copy_field(const struct conf_setting *row, void *to, const void *from)
 static void
 view_init(struct policy_view *v, const struct settings *s)
 {
-	v->greylist = s->greylist;
-	v->access = s->access;
+	for (enum policy_section sec = 0; sec < POLICY_SECTIONS; sec++)
+		memcpy(view_values(v, sec), base_values(s, sec), policy_table(sec)->size);
 	v->observe = false;
 }
 
@@ -165,13 +176,6 @@ compare(const struct conf_setting *row, const void *a, const void *b)
 	return memcmp(x, y, conf_field_size(row));
 }
 
-static const void *
-view_const(const struct policy_view *v, enum policy_section section)
-{
-	return section == POLICY_GREYLIST ? (const void *)&v->greylist
-					  : (const void *)&v->access;
-}
-
 static void
 merge_row(const struct settings *s, const struct policy_view *views, size_t n,
     enum policy_section sec, const struct conf_setting *row, struct policy_view *out)
@@ -189,8 +193,7 @@ merge_row(const struct settings *s, const struct policy_view *views, size_t n,
 			best = next;
 	}
 	if (row->merge == MERGE_ALL && differ)
-		best = sec == POLICY_GREYLIST ? (const void *)&s->greylist
-					      : (const void *)&s->access;
+		best = base_values(s, sec);
 	copy_field(row, view_values(out, sec), best);
 }
 
@@ -269,11 +272,11 @@ each_row(const struct each *e, size_t i, size_t j, struct buf *value)
 	const struct conf_node *node = NULL;
 	const struct policy *p = NULL;
 
-	if (i == SECTION_GREYLIST || i == SECTION_ACCESS) {
-		from = view_const(
-		    e->view, i == SECTION_GREYLIST ? POLICY_GREYLIST : POLICY_ACCESS);
-		p = giver(e->s, &e->asked, row, &node);
-	}
+	for (enum policy_section sec = 0; sec < POLICY_SECTIONS; sec++)
+		if (policy_places[sec].section == i) {
+			from = view_const(e->view, sec);
+			p = giver(e->s, &e->asked, row, &node);
+		}
 	buf_reset(value);
 	conf_print(row, from, value);
 	struct policy_item item = { table->section, row->name, buf_cstr(value),

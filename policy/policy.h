@@ -39,6 +39,7 @@ struct policy_facts {
 struct policy_view {
 	struct settings_greylist greylist;
 	struct settings_access access;
+	struct settings_mime mime;
 	bool observe; /* compute, log would=..., let pass */
 };
 void policy_resolve(

@@ -17,17 +17,28 @@ struct reader {
 
 #define WORD_LEN(s) (int)((s).len < 80 ? (s).len : 80)
 
+#define PLACE(section, field)                                                          \
+	{                                                                              \
+		section, offsetof(struct settings, field),                             \
+		    offsetof(struct policy_view, field), offsetof(struct policy, field)  \
+	}
+
+const struct policy_place policy_places[POLICY_SECTIONS] = {
+	[POLICY_GREYLIST] = PLACE(SECTION_GREYLIST, greylist),
+	[POLICY_ACCESS] = PLACE(SECTION_ACCESS, access),
+	[POLICY_MIME] = PLACE(SECTION_MIME, mime),
+};
+
 const struct conf_table *
 policy_table(enum policy_section section)
 {
-	return settings_table_list[section == POLICY_GREYLIST ? SECTION_GREYLIST
-							      : SECTION_ACCESS];
+	return settings_table_list[policy_places[section].section];
 }
 
 void *
 policy_values(struct policy *p, enum policy_section section)
 {
-	return section == POLICY_GREYLIST ? (void *)&p->greylist : (void *)&p->access;
+	return (char *)p + policy_places[section].in_policy;
 }
 
 static int
@@ -305,9 +316,8 @@ find_setting(struct reader *r, const struct conf_node *n, enum policy_section *s
 		if (str_is(head, settings_table_list[i]->section) &&
 		    conf_find(settings_table_list[i], name) != NULL) {
 			errs_add(r->errs, n->name.file, n->name.line,
-			    "%.*s is the same for everybody: expected a setting of "
-			    "greylist or "
-			    "access",
+			    "%.*s is the same for everybody: expected a setting of a "
+			    "milter",
 			    WORD_LEN(n->name.text), n->name.text.p);
 			return NULL;
 		}
@@ -544,8 +554,8 @@ policy_set_free(struct policy_set *set)
 		condition_clear(&p->recipient);
 		free(p->overrides);
 		free(p->label);
-		conf_clear(policy_table(POLICY_GREYLIST), &p->greylist);
-		conf_clear(policy_table(POLICY_ACCESS), &p->access);
+		for (enum policy_section sec = 0; sec < POLICY_SECTIONS; sec++)
+			conf_clear(policy_table(sec), policy_values(p, sec));
 	}
 	for (size_t i = 0; i < set->n_lists; i++)
 		member_set_free(set->lists[i].members);

@@ -4,6 +4,8 @@
 #ifndef POSTERN_POLICY_POLICY_SET_H
 #define POSTERN_POLICY_POLICY_SET_H
 
+#include <stddef.h>
+
 #include "policy/member.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
@@ -13,7 +15,14 @@
 #define POLICY_POLICIES_MAX 1000
 
 /* Sections whose settings a policy may give. */
-enum policy_section { POLICY_GREYLIST, POLICY_ACCESS, POLICY_SECTIONS };
+enum policy_section { POLICY_GREYLIST, POLICY_ACCESS, POLICY_MIME, POLICY_SECTIONS };
+
+/* Where the struct of such a section stands. */
+struct policy_place {
+	enum settings_section section;
+	size_t in_settings, in_view, in_policy; /* offsets */
+};
+extern const struct policy_place policy_places[POLICY_SECTIONS];
 
 struct policy_list {
 	struct str name;
@@ -47,6 +56,7 @@ struct policy {
 	uint64_t mask[POLICY_SECTIONS]; /* bit i: row i is overridden */
 	struct settings_greylist greylist; /* of these, only overridden fields are set */
 	struct settings_access access;
+	struct settings_mime mime;
 	const struct conf_node *mode; /* NULL: not given */
 	bool observe;
 };

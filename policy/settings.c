@@ -58,6 +58,8 @@ section_of(struct settings *s, size_t i)
 		return &s->greylist;
 	case SECTION_ACCESS:
 		return &s->access;
+	case SECTION_MIME:
+		return &s->mime;
 	case SECTIONS:
 		break;
 	}
@@ -73,6 +75,7 @@ settings_section(const struct settings *s, size_t i)
 		[SECTION_STATE] = offsetof(struct settings, state),
 		[SECTION_GREYLIST] = offsetof(struct settings, greylist),
 		[SECTION_ACCESS] = offsetof(struct settings, access),
+		[SECTION_MIME] = offsetof(struct settings, mime),
 	};
 
 	return i < SECTIONS ? (const char *)s + offsets[i] : NULL;
@@ -315,6 +318,14 @@ check_together(const struct settings *s, struct errs *errs)
 		contradiction(s, SECTION_ACCESS, "socket", "socket",
 		    "access: socket is greylist's too: expected one for each milter",
 		    errs);
+	if (strcmp(s->mime.socket, s->access.socket) == 0 ||
+	    strcmp(s->mime.socket, s->greylist.socket) == 0)
+		contradiction(s, SECTION_MIME, "socket", "socket",
+		    "mime: socket is another milter's too: expected one for each milter",
+		    errs);
+	if (s->mime.notify[0] != '\0' && s->mime.notify_via[0] == '\0')
+		contradiction(s, SECTION_MIME, "notify", "notify",
+		    "mime: nobody takes the notices: expected notify-via as well", errs);
 }
 
 static void

@@ -85,6 +85,32 @@ struct settings_access { /* block `access` */
 
 #define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */
 
+/* What happens to content; a later one is sterner and wins over an earlier one. */
+enum mime_action { MIME_PASS, MIME_STRIP, MIME_QUARANTINE, MIME_REJECT, MIME_TEMPFAIL };
+
+struct settings_mime { /* block `mime` */
+	char *socket;
+	int64_t socket_mode;
+	char *socket_group;
+	char *metrics;
+	char *signatures; /* file or folder of ClamAV's */
+	char *tmp; /* where the jail's workers have their directories */
+	char *quarantine; /* folder */
+	int64_t workers; /* scans at once */
+	uint64_t worker_memory; /* octets beyond what all share */
+	int64_t scan_time_ms; /* of one scan, libclamav's own limit */
+	int64_t budget_ms; /* of one message on one worker; then the worker is killed */
+	uint64_t message_size; /* larger ones are not scanned: `limit` applies */
+	uint64_t scan_size; /* decoded octets of one message */
+	int64_t archive_depth, archive_members;
+	struct conf_strings forbidden_names, forbidden_types; /* endings; types */
+	int infected, forbidden, limit, encrypted, ambiguous; /* enum mime_action */
+	bool keep_copies; /* of what is refused, in quarantine */
+	bool header; /* write X-Virus-Scanned */
+	char *notify; /* address; "" nobody */
+	char *notify_via; /* SMTP server that takes the notice: address:port */
+};
+
 struct policy_set; /* lists and policies in order: policy/policy.h */
 
 struct settings {
@@ -93,6 +119,7 @@ struct settings {
 	struct settings_state state;
 	struct settings_greylist greylist;
 	struct settings_access access;
+	struct settings_mime mime;
 	struct policy_set *policies; /* NULL: none */
 	struct settings_origin *origin; /* see settings_where */
 	_Atomic unsigned refs;
@@ -112,7 +139,7 @@ void settings_restart_needed(
     const struct settings *from, const struct settings *to, struct errs *errs);
 
 /* The tables, for check, explain and the test that every key stands in the manual: run,
- * dns, state, greylist, access. */
+ * dns, state, greylist, access, mime. */
 const struct conf_table *const *settings_tables(size_t *n);
 /* The struct in s that table i fills. */
 const void *settings_section(const struct settings *s, size_t i);

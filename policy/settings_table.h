@@ -12,6 +12,7 @@ enum settings_section {
 	SECTION_STATE,
 	SECTION_GREYLIST,
 	SECTION_ACCESS,
+	SECTION_MIME,
 	SECTIONS,
 };
 

@@ -48,6 +48,20 @@ static const struct sample {
 	{ "access.socket-mode", { "0660" }, { "0660" }, { "9" } },
 	{ "access.socket-group", { "mail" }, { "mail" }, { "a b" } },
 	{ "access.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
+	{ "mime.socket", { "unix:/run/m" }, { "unix:/run/m" }, { "m", "unix:" } },
+	{ "mime.socket-mode", { "0660" }, { "0660" }, { "9" } },
+	{ "mime.socket-group", { "mail" }, { "mail" }, { "a b" } },
+	{ "mime.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
+	{ "mime.signatures", { "/s" }, { "/s" }, { "s", "/" } },
+	{ "mime.tmp", { "/t" }, { "/t" }, { "t" } },
+	{ "mime.quarantine", { "/q" }, { "/q" }, { "q", "\"\"" } },
+	{ "mime.forbidden-names", { "exe", "exe com" }, { "exe", "exe com" },
+	    { ".exe", "EXE", "\"\"" } },
+	{ "mime.forbidden-types", { "exe", "text/x-sh" }, { "exe", "text/x-sh" },
+	    { "Exe", "\"\"" } },
+	{ "mime.notify", { "postmaster@mx.example" }, { "postmaster@mx.example" },
+	    { "\"a b\"", "@" } },
+	{ "mime.notify-via", { "127.0.0.1:25" }, { "127.0.0.1:25" }, { "mx.example:25" } },
 	{ "access.maps", { "/a \"/b c\"" }, { "/a \"/b c\"" }, { "a", "/a b" } },
 };
 
@@ -108,6 +122,8 @@ company(const char *key)
 		return "deadline 2m;";
 	if (strcmp(key, "dns.deadline") == 0)
 		return "timeout 50ms;";
+	if (strcmp(key, "mime.notify") == 0)
+		return "notify-via 127.0.0.1:25;";
 	return "";
 }
 
