@@ -183,7 +183,7 @@ read_packet(struct tape *t, struct str line, int filter, bool to_filter)
 	struct tape_event *e =
 	    add_event(t, to_filter ? TAPE_TO_FILTER : TAPE_FROM_FILTER);
 	struct str head, number, hex, rest = line;
-	uint64_t len;
+	uint64_t len = 0;
 	struct buf b;
 
 	buf_init(&b, MAX);
@@ -255,7 +255,7 @@ read_client_line(struct tape *t, struct str line)
 {
 	static const struct str message = { "<message> ", 10 }, raw = { "<raw> ", 6 };
 	struct tape_event *e = add_event(t, TAPE_CLIENT);
-	unsigned long len;
+	unsigned long len = 0;
 	char sha[17];
 	struct buf b;
 
