@@ -8,9 +8,9 @@
 #include "common/net/resolver.h"
 #include "contrib/relay/relay_conf.h"
 
-/* The body of the process: returns its exit status.  queue_address as queue_socket() made
- * it.  TERM: takes no new message, ends when those under way are done, after 30 s at the
- * latest; the queue process then tries the rest again. */
+/* The body of the process: returns its exit status.  queue_address as queue_socket()
+ * made it.  TERM: takes no new message, ends when those under way are done, after 30 s
+ * at the latest; the queue process then tries the rest again. */
 int deliver_process(const struct relay_conf *conf, const char *queue_address,
     const struct resolver_conf *dns);
 

@@ -290,6 +290,8 @@ message_is_8bit(const struct smtp_client *c)
 static void
 start_envelope(struct smtp_client *c)
 {
+	/* From here on a refusal is about the message, not the host. */
+	c->result.early = false;
 	if (c->offer.size && c->offer.size_max > 0 &&
 	    message_size(c) > c->offer.size_max) {
 		say_quit(c);
@@ -303,6 +305,7 @@ start_envelope(struct smtp_client *c)
 		    "message has 8-bit octets and the next host does not take them");
 		return;
 	}
+	c->result.early = true;
 	c->state = ST_ENVELOPE;
 	send_envelope(c);
 }

@@ -55,7 +55,8 @@ enum smtp_end {
 
 struct smtp_result {
 	enum smtp_end end;
-	bool early; /* it ended before MAIL was answered: another host may do better */
+	bool early; /* it ended before MAIL was answered, for no fault of the message: another
+	               host may do better */
 	struct smtp_outcome whole; /* what ended it */
 	/* One per recipient of the job, in its order (rcpts NULL: all of the envelope).
 	 * A recipient refused with 4yz or 5yz keeps that answer however it ended; the

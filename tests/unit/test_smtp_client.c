@@ -188,11 +188,11 @@ static const struct row {
 		"W" },
 	    SMTP_SENT, false, 250, 250, 250, "", "", "\303\244\r\n" },
 	{ "8-bit without 8BITMIME",
-	    { "S 220 hi", "C EHLO", "S 250 hello", "C QUIT", "W" }, SMTP_REFUSED, true,
+	    { "S 220 hi", "C EHLO", "S 250 hello", "C QUIT", "W" }, SMTP_REFUSED, false,
 	    554, 554, 554, "5.6.3", "", "\303\244\r\n" },
 	{ "too large",
 	    { "S 220 hi", "C EHLO", "R 250-x\r\n250 SIZE 37\r\n", "C QUIT", "W" },
-	    SMTP_REFUSED, true, 552, 552, 552, "5.3.4", "", NULL },
+	    SMTP_REFUSED, false, 552, 552, 552, "5.3.4", "", NULL },
 	{ "XFORWARD",
 	    { "S 220 hi", "C EHLO",
 		"R 250-x\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PROTO HELO IDENT "
