@@ -69,3 +69,19 @@ id_ok(struct str s)
 			return false;
 	return true;
 }
+
+bool
+id_adopt(struct str seen, char out[ID_ADOPTED_SIZE])
+{
+	char own[ID_SIZE];
+
+	if (!id_ok(str_sub(seen, 0, ID_LEN)) ||
+	    (seen.len != ID_LEN && seen.len != ID_ADOPTED_LEN))
+		return false;
+	id_make(own);
+	memcpy(out, seen.p, ID_LEN);
+	out[ID_LEN] = '_';
+	/* tag and counter, with the NUL */
+	memcpy(out + ID_LEN + 1, own + TIME_DIGITS, TAG_DIGITS + COUNT_DIGITS + 1);
+	return true;
+}

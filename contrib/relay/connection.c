@@ -157,9 +157,9 @@ discard_input(struct connection *c)
 
 	do {
 		n = recv(c->fd, trash, sizeof(trash), 0);
-		c->text_len += n > 0 ? (uint64_t)n : 0;
-	} while (n > 0 && c->text_len < LINGER_OCTETS);
-	if (n == 0 || c->text_len >= LINGER_OCTETS ||
+		c->lingered += n > 0 ? (uint64_t)n : 0;
+	} while (n > 0 && c->lingered < LINGER_OCTETS);
+	if (n == 0 || c->lingered >= LINGER_OCTETS ||
 	    (n < 0 && errno != EAGAIN && errno != EINTR))
 		connection_close(c);
 }

@@ -276,6 +276,8 @@ on_helo(void *arg, struct str name, bool extended)
 
 /* --- MAIL --- */
 
+_Static_assert(ID_ADOPTED_SIZE <= MESSAGE_ID_MAX, "an envelope holds any id");
+
 /* Text of XFORWARD where it was told and is known, else what we see ourselves. */
 static void
 set_text(char **field, const char *told, const char *seen)
@@ -294,9 +296,7 @@ begin_envelope(
 
 	envelope_clear(e);
 	envelope_init(e);
-	if (f->ident != NULL && id_ok(str_of(f->ident)))
-		(void)snprintf(e->id, sizeof(e->id), "%s", f->ident);
-	else
+	if (f->ident == NULL || !id_adopt(str_of(f->ident), e->id))
 		id_make(e->id);
 	envelope_set(&e->sender, sender->null ? STR("") : sender->whole);
 	e->size = size;

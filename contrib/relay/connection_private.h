@@ -28,6 +28,7 @@ struct connection {
 	bool eof; /* the client sends no more */
 	bool closing; /* is being ended: no more callbacks into it */
 	bool busy; /* one of our functions is on the stack: do not free */
+	uint64_t lingered; /* octets thrown away since everything was said */
 	int64_t stalled_ms; /* the client reads nothing; 0: it reads */
 	struct session *session;
 	struct client_facts client;

@@ -60,7 +60,8 @@ static const struct path {
 	    "SIZE=1|BODY=8BITMIME" },
 	{ S("FROM:<a@b.example>  X-Y"), "<a@b.example>", "X-Y" },
 	{ S("FROM:<\"a>b\"@c.example>"), "<\"a>b\"@c.example>", "" },
-	{ S("FROM:<\"a\\\">b\"@c.example> SIZE=2"), "<\"a\\\">b\"@c.example>", "SIZE=2" },
+	{ S("FROM:<\"a\\\">b\"@c.example> SIZE=2"), "<\"a\\\">b\"@c.example>",
+	    "SIZE=2" },
 	{ S("FROM:<@x.example:a@b.example>"), "<@x.example:a@b.example>", "" },
 	{ S("FROM:<a@b.example> A=b=c"), NULL, NULL },
 	{ S("FROM:a@b.example"), NULL, NULL },
@@ -172,6 +173,24 @@ START_TEST(ids)
 }
 END_TEST
 
+START_TEST(adopted_ids)
+{
+	char id[ID_SIZE], a[ID_ADOPTED_SIZE], b[ID_ADOPTED_SIZE];
+
+	id_make(id);
+	ck_assert(id_adopt(str_of(id), a));
+	ck_assert_uint_eq(strlen(a), ID_ADOPTED_LEN);
+	ck_assert_int_eq(strncmp(a, id, ID_LEN), 0);
+	ck_assert(id_adopt(str_of(a), b)); /* by the tier behind: no longer */
+	ck_assert_uint_eq(strlen(b), ID_ADOPTED_LEN);
+	ck_assert_int_eq(strncmp(b, id, ID_LEN), 0);
+	ck_assert_str_ne(a, b);
+	ck_assert(!id_adopt(STR(""), b));
+	ck_assert(!id_adopt(str_sub(str_of(a), 0, ID_ADOPTED_LEN - 1), b));
+	ck_assert(!id_adopt(STR("../../../etc/passwd.."), b));
+}
+END_TEST
+
 #define LOOP(tc, test, table)                                                          \
 	tcase_add_loop_test(tc, test, 0, (int)(sizeof(table) / sizeof(table[0])))
 
@@ -188,6 +207,7 @@ main(void)
 	LOOP(tc, xtext, xtexts);
 	tcase_add_test(tc, xtext_bound);
 	tcase_add_test(tc, ids);
+	tcase_add_test(tc, adopted_ids);
 	suite_add_tcase(s, tc);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

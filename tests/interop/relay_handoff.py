@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# check: timeout 300
+"""Handing on while the client waits: what the client hears, where the message lies, and
+that nothing which was acknowledged is lost when processes are killed or replaced."""
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from milter import Milter, z  # noqa: E402
+from postern import Site, unique  # noqa: E402
+from proc import Dir, wait_for  # noqa: E402
+from sink import DROP, HANG, Sink  # noqa: E402
+from smtp import ProtocolError, Smtp, send_mail  # noqa: E402
+from tap import Tap  # noqa: E402
+
+HEAD = """
+host mx.local.test;
+run { runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; drain 5s }
+dns { servers 127.0.0.1:@dns@; timeout 300ms; deadline 500ms }
+"""
+RELAY = """
+relay "@@" {
+	listen 127.0.0.1:@@@@; spool "@dir@/spool/@@"; relay-domains local.test;
+	smarthost "[127.0.0.1]:@sink@"; retry-min 1s; retry-max 1s; error-delay 0;
+	max-sessions-per-client 500; %s
+}
+"""
+
+
+def relay_block(name, more):
+	return RELAY.replace("@@@@", f"@{name}@").replace("@@", name) % more
+
+
+CONF = HEAD + relay_block("tier", "handoff session; listeners 2;") + \
+    relay_block("hasty", "handoff session; handoff-timeout 1s; listeners 1;") + \
+    relay_block("queue", "handoff queue; listeners 2;") + \
+    relay_block("asks", 'handoff session; listeners 1; milter "m" { socket "unix:@dir@/run/m.sock" }')
+
+
+class Test:
+	def __init__(self):
+		self.tap = Tap()
+		self.site = Site(Dir())
+		self.answers = {}        # stage -> what the sink answers
+		self.sink = None
+		self.open_sink()
+		self.site.file("postern.conf", CONF)
+		self.milter = Milter(self.site.dir / "run/m.sock", self.filter)
+		self.filter_says = {}
+		for name in ("tier", "hasty", "queue", "asks"):
+			self.site.relay(name)
+
+	def open_sink(self):
+		self.sink = Sink(self.script, port=self.site.port("sink"))
+
+	def script(self, stage, session):
+		what = self.answers.get(stage)
+		if callable(what):
+			return what(session)
+		if isinstance(what, list):
+			return what.pop(0) if what else None
+		return what
+
+	def filter(self, letter, payload, link):
+		return self.filter_says.get(letter)
+
+	def case(self, name):
+		self.answers.clear()
+		self.filter_says.clear()
+		if self.sink is not None:
+			self.sink.messages.clear()
+		return self.tap.case(name, lambda: self.site.logs(6))
+
+	def send(self, relay, rcpts=("v@local.test",), body=b"x\r\n"):
+		self.msgid = unique()
+		out = send_mail(self.site.addr(relay), "a@b.example", list(rcpts),
+		    f"Message-ID: <{self.msgid}>\r\n\r\n".encode() + body)
+		return out["data"]
+
+	def arrived(self, msgid=None):
+		needle = f"<{msgid or self.msgid}>".encode()
+		return [m for m in self.sink.messages if needle in m.data]
+
+	def spool_files(self, relay):
+		return [p for p in (self.site.dir / "spool" / relay).rglob("*") if p.is_file()]
+
+	def holds(self, relay, msgid=None):
+		needle = f"<{msgid or self.msgid}>".encode()
+		return [p for p in self.spool_files(relay) if needle in read(p)]
+
+	def wait_arrived(self, count=1, msgid=None):
+		wait_for("arrival", lambda: len(self.arrived(msgid)) >= count, 20)
+
+	def passing(self):
+		with self.case("taken by the next tier: 250, there at once, nothing queued"):
+			r = self.send("tier")
+			assert r.code == 250 and "handed on" in r.text, r
+			assert len(self.arrived()) == 1
+			assert not self.holds("tier")
+			assert self.arrived()[0].xforward["ADDR"] == "127.0.0.1"
+		for stage, reply in (("dot", "550 5.7.1 a virus: clean your computer"), ("dot", "452 4.3.1 no room"),
+		    ("dot", "554 5.6.0 first line\n554 5.6.0 no"), ("mail", "550 5.1.8 no such sender"),
+		    ("data", "451 4.7.1 later"), ("rcpt", "550 5.1.1 no such user"), ("rcpt", "450 4.2.1 busy")):
+			with self.case(f"refused by the next tier at {stage}: {reply[:9]} reaches the client"):
+				if "\n" in reply:
+					reply = reply.replace("554 5.6.0 first", "554-5.6.0 first")
+				self.answers[stage] = reply
+				r = self.send("tier")
+				assert str(r.code) == reply[:3], r
+				assert r.lines[-1] == reply.split("\n")[-1][4:], r
+				assert not self.holds("tier") and not self.arrived()
+				self.answers.clear()
+		with self.case("all recipients refused, for ever and for now: the client may come again"):
+			self.answers["rcpt"] = lambda s: "450 4.2.1 busy" if "w@" in s.pending else "550 5.1.1 unknown"
+			r = self.send("tier", ("v@local.test", "w@local.test"))
+			assert r.code == 450, r
+		with self.case("one of two recipients refused: 250, one there at once, the other from the queue"):
+			self.answers["rcpt"] = lambda s: "450 4.2.1 busy" if "w@" in s.pending else None
+			r = self.send("tier", ("v@local.test", "w@local.test"))
+			assert r.code == 250 and "queued" in r.text, r
+			assert [m.recipients for m in self.arrived()] == [["v@local.test"]]
+			assert self.holds("tier")
+			self.answers.clear()
+			self.wait_arrived(2)
+			assert [m.recipients for m in self.arrived()] == [["v@local.test"], ["w@local.test"]]
+			wait_for("an empty queue", lambda: not self.holds("tier"))
+
+	def absent(self):
+		with self.case("next tier down: 250, queued, arrives after it is up again"):
+			self.sink.close()
+			self.sink = None
+			r = self.send("tier")
+			assert r.code == 250 and "queued" in r.text, r
+			assert self.holds("tier")
+			self.open_sink()
+			self.wait_arrived()
+			wait_for("an empty queue", lambda: not self.holds("tier"))
+			assert len(self.arrived()) == 1
+		for name, stage, what in (("421 at the greeting", "connect", "421 4.3.2 going down"),
+		    ("554 at the greeting", "connect", "554 5.7.1 not you"),
+		    ("a drop at the greeting", "connect", DROP), ("a drop at RCPT", "rcpt", DROP),
+		    ("421 at the end", "dot", "421 4.3.2 going down"), ("a drop behind the final dot", "dot", DROP)):
+			with self.case(f"next tier with {name}: 250, queued, arrives later"):
+				self.answers[stage] = what
+				r = self.send("tier")
+				assert r.code == 250 and "queued" in r.text, r
+				assert self.holds("tier")
+				self.answers.clear()
+				self.wait_arrived()
+				wait_for("an empty queue", lambda: not self.holds("tier"))
+		with self.case("next tier too slow: 250, queued, arrives later"):
+			self.answers["dot"] = [HANG]
+			r = self.send("hasty")
+			assert r.code == 250 and "queued" in r.text, r
+			self.wait_arrived()
+		with self.case("refused from the queue later: in quarantine, and no bounce"):
+			self.answers["connect"] = ["421 4.3.2 going down"]
+			r = self.send("tier")
+			assert r.code == 250, r
+			self.answers["dot"] = "550 5.7.1 a virus"
+			msgid = self.msgid
+			wait_for("quarantine", lambda: any("quarantine" in str(p) for p in self.holds("tier", msgid)), 20)
+			self.answers.clear()
+			time_for_a_bounce = self.send("tier")
+			assert time_for_a_bounce.code == 250
+			assert not [m for m in self.sink.messages if m.sender == ""], "a bounce"
+
+	def filters(self):
+		for name, says, code in (("refuses at MAIL", {"M": b"y550 5.7.1 no\0"}, 550), ("refuses at RCPT", {"R": b"t"}, 451),
+		    ("refuses at the end", {"E": b"y554 5.7.1 bad\0"}, 554), ("is gone", None, 451)):
+			with self.case(f"a filter {name}"):
+				if says is None:
+					self.milter.close()
+					os.unlink(self.site.dir / "run/m.sock")
+				else:
+					self.filter_says.update(says)
+				out = send_mail(self.site.addr("asks"), "a@b.example", ["v@local.test"], b"Subject: x\r\n\r\nx\r\n")
+				r = out.get("data") or (out["rcpt"] or [out["mail"]])[-1]
+				assert r.code // 100 == code // 100, out
+				assert not self.sink.messages
+		self.milter = Milter(self.site.dir / "run/m.sock", self.filter)
+		with self.case("a filter adds a field; ours stands above all that came"):
+			wait_for("the filter again", lambda: self.send("asks").code == 250)
+			self.sink.messages.clear()
+			self.filter_says["E"] = [b"h" + z("X-Seen", "yes"), b"c"]
+			r = self.send("asks")
+			assert r.code == 250, r
+			data = self.arrived()[0].data
+			assert data.startswith(b"Received: ") and b"\r\nX-Seen: yes\r\n\r\nx\r\n" in data, data
+		with self.case("a filter discards: 250, and it lies nowhere"):
+			self.filter_says["E"] = b"d"
+			r = self.send("asks")
+			assert r.code == 250 and not self.arrived() and not self.holds("asks"), r
+		with self.case("a filter holds: 250, in quarantine"):
+			self.filter_says["E"] = [b"q" + z("looks odd"), b"c"]
+			r = self.send("asks")
+			assert r.code == 250 and not self.arrived(), r
+			wait_for("quarantine", lambda: any("quarantine" in str(p) for p in self.holds("asks")))
+
+	# processes
+
+	def pids(self, relay, kind):
+		"""The processes of that kind that run now."""
+		alive = self.site.procs[relay].children()
+		log = (self.site.dir / "log/postern.log").read_text()
+		named = {int(p) for k, p in re.findall(r"(queue|deliver|listener) pid (\d+)", log) if k == kind}
+		return [p for p in alive if p in named]
+
+	def killed(self):
+		with self.case("kill -9 of a listener in the middle of a message: nothing half-queued"):
+			msgid = unique()
+			c = Smtp(self.site.addr("queue"))
+			c.ehlo()
+			c.mail("a@b.example")
+			c.rcpt("v@local.test")
+			c.cmd("DATA")
+			c.send(f"Message-ID: <{msgid}>\r\n\r\nhalf")
+			for pid in self.pids("queue", "listener"):
+				os.kill(pid, signal.SIGKILL)
+			try:
+				c.send(b"\r\n.\r\n")
+				r = c.reply()
+				assert False, r
+			except (ProtocolError, OSError):
+				pass
+			c.close()
+			assert self.send("queue").code == 250
+			self.wait_arrived()
+			assert not self.arrived(msgid) and not self.holds("queue", msgid)
+		for relay in ("queue", "tier"):
+			with self.case(f"{relay}: processes killed -9 under traffic: what was acknowledged arrives"):
+				self.traffic(relay)
+
+	def traffic(self, relay, seconds=6):
+		acked, lock, stop = [], threading.Lock(), threading.Event()
+
+		def client():
+			while not stop.is_set():
+				msgid = unique()
+				try:
+					out = send_mail(self.site.addr(relay), "a@b.example", ["v@local.test"],
+					    f"Message-ID: <{msgid}>\r\n\r\nx\r\n".encode(), seconds=10)
+					if out.get("data") is not None and out["data"].code == 250:
+						with lock:
+							acked.append(msgid)
+				except (ProtocolError, OSError):
+					time.sleep(0.01)       # the connection was cut; not a wait for time
+
+		threads = [threading.Thread(target=client) for _ in range(4)]
+		for t in threads:
+			t.start()
+		rng = random.Random(2)
+		end = time.monotonic() + seconds
+		kills = 0
+		while time.monotonic() < end:
+			kind = rng.choice(("queue", "deliver", "listener"))
+			before = len(acked)
+			wait_for("some mail", lambda: len(acked) >= before + 5, 40)
+			for pid in self.pids(relay, kind)[:1]:
+				os.kill(pid, signal.SIGKILL)
+				kills += 1
+		stop.set()
+		for t in threads:
+			t.join()
+		assert kills > 0 and len(acked) > 10, (kills, len(acked))
+
+		def lost():
+			have = b"\n".join(m.data for m in list(self.sink.messages))
+			return [m for m in acked if m.encode() not in have]
+		try:
+			wait_for("all that was acknowledged", lambda: not lost(), 60)
+		except Exception:
+			raise AssertionError(f"{len(lost())} of {len(acked)} lost after {kills} kills: {lost()[:5]}") from None
+
+	def reload(self):
+		conf = self.site.dir / "etc/postern.conf"
+		sup = self.site.procs["tier"]
+		with self.case("HUP with a broken file changes nothing and is logged"):
+			good = conf.read_text()
+			conf.write_text(good + "relay \"tier\" { }\nnonsense;\n")
+			sup.send(signal.SIGHUP)
+			wait_for("a log line", lambda: "the file is wrong" in (self.site.dir / "log/postern.log").read_text())
+			assert self.send("tier").code == 250
+		with self.case("HUP with a good file: new sessions follow it, old ones finish with what they have"):
+			old = Smtp(self.site.addr("tier"))
+			old.ehlo()
+			old.mail("a@b.example")
+			conf.write_text(good.replace("handoff session; listeners 2;", "handoff session; listeners 2; message-size 70000;", 1))
+			sup.send(signal.SIGHUP)
+
+			def size():
+				with Smtp(self.site.addr("tier")) as c:
+					c.ehlo()
+					return c.extensions.get("SIZE")
+			wait_for("the new size", lambda: size() == "70000")
+			assert old.rcpt("v@local.test").code == 250
+			assert old.data(b"Subject: x\r\n\r\n" + b"x" * 60000 + b"\r\n" + b"y" * 60000 + b"\r\n").code == 250
+			old.quit()
+		with self.case("HUP again and again under traffic: no mail is refused"):
+			codes = []
+			stop = threading.Event()
+
+			def client():
+				while not stop.is_set():
+					codes.append(self.send_code("tier"))
+			threads = [threading.Thread(target=client) for _ in range(3)]
+			for t in threads:
+				t.start()
+			for _ in range(5):
+				before = len(codes)
+				sup.send(signal.SIGHUP)
+				wait_for("some mail", lambda: len(codes) > before + 10, 40)
+			stop.set()
+			for t in threads:
+				t.join()
+			assert set(codes) == {250}, set(codes)
+		with self.case("TERM finishes the mail under way, then 421, then the end"):
+			c = Smtp(self.site.addr("hasty"))
+			c.ehlo()
+			c.mail("a@b.example")
+			c.rcpt("v@local.test")
+			c.cmd("DATA")
+			p = self.site.procs["hasty"]
+			p.send(signal.SIGTERM)
+			wait_for("no more listening", lambda: refuses(self.site.addr("hasty")))
+			c.send(b"Subject: x\r\n\r\nlast\r\n.\r\n")
+			assert c.reply().code == 250
+			assert c.reply().code == 421 and c.at_end()
+			assert p.wait() == 0
+			assert [m for m in self.sink.messages if b"last" in m.data]
+			self.site.procs.pop("hasty")
+
+	def send_code(self, relay):
+		try:
+			out = send_mail(self.site.addr(relay), "a@b.example", ["v@local.test"], b"Subject: x\r\n\r\nx\r\n")
+			return (out.get("data") or (out["rcpt"] or [out.get("mail") or out["connect"]])[-1]).code
+		except (ProtocolError, OSError) as e:
+			return repr(e)
+
+
+def read(path):
+	try:
+		return path.read_bytes()
+	except OSError:
+		return b""
+
+
+def refuses(addr):
+	try:
+		Smtp(addr, 1).close()
+		return False
+	except (ProtocolError, OSError):
+		return True
+
+
+def main():
+	t = Test()
+	t.passing()
+	t.absent()
+	t.filters()
+	t.killed()
+	t.reload()
+	for name in ("tier", "queue", "asks"):
+		with t.case(f"{name} ends in order"):
+			assert t.site.stop(name) == 0
+	t.tap.done()
+
+
+if __name__ == "__main__":
+	main()
