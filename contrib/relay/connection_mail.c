@@ -13,6 +13,8 @@
 #include "contrib/relay/connection_message.h"
 #include "contrib/relay/route.h"
 
+#define ANSWER_SECONDS 500 /* for filters and handoff together */
+
 void
 connection_facts_clear(struct client_facts *f)
 {
@@ -127,6 +129,11 @@ ask_chain(struct connection *c)
 
 	c->chain = milter_chain_new(
 	    c->gate->handoff.base, conf->milters.list, conf->milters.n, &client);
+	/* Filters, next tier and our own disk share what the client waits (RFC 5321
+	 * 4.5.3.2.6: ten minutes). */
+	if (conf->handoff == HANDOFF_SESSION)
+		milter_chain_limit(
+		    c->chain, (ANSWER_SECONDS - conf->handoff_timeout) * 1000);
 	if (c->client.login != NULL && c->client.login[0] != '\0')
 		milter_chain_macro(c->chain, "auth_authen", c->client.login);
 	milter_chain_connect(c->chain, on_chain_connect, c);

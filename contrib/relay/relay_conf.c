@@ -361,7 +361,7 @@ static const struct conf_setting rows[] = {
 	    AT(handoff_timeout),
 	    .def = "240",
 	    .min = 1,
-	    .max = 540,
+	    .max = 400,
 	    .help = "for the next tier's answer to the message" },
 	{ .name = "retry-min",
 	    .stage = STAGE_CONNECT,

@@ -5,10 +5,12 @@
 #include "contrib/relay/tier.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -120,6 +122,23 @@ log_errs(const char *event, struct errs *errs)
 
 /* --- processes --- */
 
+/* One queue process to a spool, also when a supervisor was killed and its successor is
+ * quicker than the old queue process at its end.  The lock goes with this process. */
+static bool
+lock_spool(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0) {
+		log_msg(LOG_LEVEL_ERR, "spool", "%s: %s", path, strerror(errno));
+		return false;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return true;
+	log_msg(LOG_LEVEL_ERR, "spool", "%s is held by another process: waiting", path);
+	return flock(fd, LOCK_EX) == 0;
+}
+
 static int
 child_body(const struct run *r, enum kind kind)
 {
@@ -136,6 +155,8 @@ child_body(const struct run *r, enum kind kind)
 
 	switch (kind) {
 	case KIND_QUEUE:
+		if (!lock_spool(t->settings.relay->spool))
+			return 73;
 		return queue_process(t->settings.relay, r->queue_fd);
 	case KIND_DELIVER:
 		return deliver_process(t->settings.relay, r->queue_address, &resolver);

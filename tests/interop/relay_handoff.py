@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from milter import Milter, z  # noqa: E402
 from postern import Site, unique  # noqa: E402
-from proc import Dir, wait_for  # noqa: E402
+from proc import Dir, gone, wait_for  # noqa: E402
 from sink import DROP, HANG, Sink  # noqa: E402
 from smtp import ProtocolError, Smtp, send_mail  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -106,15 +106,13 @@ class Test:
 			assert not self.holds("tier")
 			assert self.arrived()[0].xforward["ADDR"] == "127.0.0.1"
 		for stage, reply in (("dot", "550 5.7.1 a virus: clean your computer"), ("dot", "452 4.3.1 no room"),
-		    ("dot", "554 5.6.0 first line\n554 5.6.0 no"), ("mail", "550 5.1.8 no such sender"),
+		    ("dot", "554-5.6.0 first line\n554 5.6.0 no"), ("mail", "550 5.1.8 no such sender"),
 		    ("data", "451 4.7.1 later"), ("rcpt", "550 5.1.1 no such user"), ("rcpt", "450 4.2.1 busy")):
 			with self.case(f"refused by the next tier at {stage}: {reply[:9]} reaches the client"):
-				if "\n" in reply:
-					reply = reply.replace("554 5.6.0 first", "554-5.6.0 first")
 				self.answers[stage] = reply
 				r = self.send("tier")
 				assert str(r.code) == reply[:3], r
-				assert r.lines[-1] == reply.split("\n")[-1][4:], r
+				assert all(w in r.text for w in reply[4:].replace("\n554", "").split()), r
 				assert not self.holds("tier") and not self.arrived()
 				self.answers.clear()
 		with self.case("all recipients refused, for ever and for now: the client may come again"):
@@ -178,7 +176,7 @@ class Test:
 			with self.case(f"a filter {name}"):
 				if says is None:
 					self.milter.close()
-					os.unlink(self.site.dir / "run/m.sock")
+					(self.site.dir / "run/m.sock").unlink(missing_ok=True)
 				else:
 					self.filter_says.update(says)
 				out = send_mail(self.site.addr("asks"), "a@b.example", ["v@local.test"], b"Subject: x\r\n\r\nx\r\n")
@@ -234,6 +232,19 @@ class Test:
 			assert self.send("queue").code == 250
 			self.wait_arrived()
 			assert not self.arrived(msgid) and not self.holds("queue", msgid)
+		with self.case("kill -9 of the supervisor, and a new one at once: one queue process, nothing lost"):
+			self.sink.close()
+			self.sink = None
+			assert self.send("queue").code == 250
+			old = self.site.procs["queue"]
+			children = old.children()
+			old.kill()
+			self.site.procs.pop("queue")
+			self.open_sink()
+			self.site.relay("queue")
+			self.wait_arrived()
+			wait_for("the end of the old processes", lambda: all(gone(p) for p in children))
+			assert len(self.arrived()) == 1
 		for relay in ("queue", "tier"):
 			with self.case(f"{relay}: processes killed -9 under traffic: what was acknowledged arrives"):
 				self.traffic(relay)
