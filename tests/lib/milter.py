@@ -10,7 +10,7 @@ Mta plays the mail server against a milter:
 
 Milter plays a filter against a mail server, by script: a function (letter, payload,
 link) -> None (answer 'c'), one reply, or a list of replies; DROP closes the link and
-HANG answers nothing.  A reply is the letter followed by its payload.
+HANG answers nothing (DROP may also end a list).  A reply is the letter followed by its payload.
 """
 import os
 import re
@@ -247,6 +247,8 @@ class Milter:
 		if what is None:
 			what = b"" if letter != "E" and self.negotiation[2] & NO_REPLY.get(letter, 0) else b"c"
 		for reply in what if isinstance(what, list) else [what]:
+			if reply is DROP:
+				return False
 			if reply:
 				link.sock.sendall(packet(reply[:1], reply[1:]))
 		return True

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# check: timeout 300
+"""The demo as a test: each row of its table is a case."""
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "lib"))
+sys.path.insert(0, str(HERE.parent / "demo"))
+from demo import Demo  # noqa: E402
+from tap import Tap  # noqa: E402
+
+ROWS_LEAST = 20          # a demo that stops early must not count as right
+
+
+class Quiet(Demo):
+	def header(self):
+		pass
+
+	def show(self, row, number):
+		pass
+
+
+def main():
+	tap = Tap()
+	demo = Quiet()
+	fault = ""
+	try:
+		demo.play()
+	except Exception as e:
+		fault = f"{type(e).__name__}: {e}"
+	for what, tier, expected, seen, lies, good in demo.rows:
+		tap.ok(good, f"{what} ({tier})", f"expected {expected}\nseen     {seen}\nlies in  {lies}")
+	tap.ok(not fault and len(demo.rows) >= ROWS_LEAST, "the demo runs to its end",
+	    f"{fault}\n{len(demo.rows)} rows\n{demo.site.logs()}")
+	demo.site.stop_all()
+	tap.done()
+
+
+if __name__ == "__main__":
+	main()
