@@ -162,7 +162,7 @@ class Demo:
 		    message(msgid, sender="boss@bad.example", to="friend@local.example"))
 		self.row("From: REJECT, but to a Spam: FRIEND", (250, ""), decided(r), msgid, MAILDIR)
 		msgid = unique()
-		r = self.send("192.0.2.20", "x@void.example", "friend2@local.example", message(msgid))
+		r = self.send("192.0.2.20", "x@void.example", "ann@local.example", message(msgid))
 		self.row("From: DISCARD", (250, ""), decided(r), msgid)
 		msgid = unique()
 		r = self.send("192.0.2.30", "", "ann@local.example", message(msgid, "bounce"))

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import dkim  # noqa: E402
 import milter  # noqa: E402
 import netns  # noqa: E402
+import peers  # noqa: E402
 import sink as sinks  # noqa: E402
 from postern import Site  # noqa: E402
 from proc import Dir  # noqa: E402
@@ -46,6 +47,7 @@ def authenticated(message):
 
 
 def main():
+	peers.fetch("opendkim")
 	try:
 		netns.enter()
 	except OSError as e:

@@ -42,6 +42,7 @@ def signs_and_verifies():
 
 
 def main():
+	peers.fetch("postfix", "sendmail", "opendkim")
 	try:
 		netns.enter(["192.0.2.1"])
 	except OSError as e:

@@ -26,7 +26,7 @@ relay "gate" {
 }
 relay "inner" {
 	host inner.example; listen 127.0.0.1:@inner@; spool "@dir@/spool/inner"; handoff queue; client-names off;
-	relay-clients 127.0.0.0/8; xclient 127.0.0.1; smarthost "[127.0.0.1]:@sink@"; error-delay 0;
+	relay-clients 127.0.0.0/8 192.0.2.0/24; xclient 127.0.0.1; smarthost "[127.0.0.1]:@sink@"; error-delay 0;
 	retry-min 1s; retry-max 1s
 }
 """
@@ -295,8 +295,11 @@ def next_hops(tap, gate):
 	with tap.case("next hop answers nonsense: nothing is lost", gate.site.logs):
 		gate.clear()
 		gate.script = lambda s, _: "999 what" if s == "rcpt" else None
-		r = send_mail(gate.addr, "a@sender.example", [LOCAL], SMALL, seconds=30)["data"]
+		r = send_mail(gate.addr, "odd@sender.example", [LOCAL], SMALL, seconds=30)["data"]
 		assert r.code == 250 or 400 <= r.code < 500, r
+		gate.clear()
+		if r.code == 250:
+			assert gate.sink.take(30).sender == "odd@sender.example"
 
 
 def queue(tap, gate):

@@ -105,6 +105,7 @@ def cases(tap, bench, kind):
 
 
 def main():
+	peers.fetch("postfix", "sendmail")
 	try:
 		netns.enter([CLIENT])
 	except OSError as e:

@@ -214,6 +214,7 @@ def with_mta(tap, kind, delay_checks, cases):
 
 
 def main():
+	peers.fetch("postfix", "sendmail")
 	try:
 		netns.enter(HOSTS)
 	except OSError as e:

@@ -66,6 +66,16 @@ def unpacked(name):
 	return Path(p.stdout.split("\n")[0])
 
 
+def fetch(*kinds):
+	"""Unpacks them while there is a network: before netns.enter().  What cannot be had is told
+	by the server's own constructor."""
+	for kind in kinds:
+		try:
+			unpacked(kind)
+		except Skip:
+			pass
+
+
 def namespaces():
 	"""Skip where this host lets nobody make a private mount namespace with an overlay."""
 	if os.geteuid() != 0:

@@ -70,7 +70,7 @@ class Site:
 
 	def relay(self, name, conf="postern.conf"):
 		(self.dir / "spool" / name).mkdir(exist_ok=True)
-		return self.start(name, [BUILD / "postern-relay", "-f", "-c", self.dir / "etc" / conf, "-n", name],
+		return self.start(name, [BUILD / "postern-relay", "-f", "-c", self.dir / "etc" / conf, name],
 		    self.addr(name))
 
 	def stop(self, name, sig=signal.SIGTERM):
@@ -143,11 +143,13 @@ def split_envelope(data):
 
 
 def without_trace(message):
-	"""The message without the Received fields and the fields of filters on top."""
-	while m := re.match(rb"(?:Received|X-Greylist|Received-SPF|Authentication-Results|X-Postern-[A-Za-z-]+):"
-	    rb"[^\r]*\r\n(?:[ \t][^\r]*\r\n)*", message, re.I):
-		message = message[m.end():]
-	return message
+	"""The message without the Received fields on top and without what our filters add."""
+	head, mark, body = message.partition(b"\r\n\r\n")
+	fields = re.split(rb"\r\n(?![ \t])", head)
+	while fields and fields[0].startswith(b"Received:"):
+		del fields[0]
+	kept = [f for f in fields if not f.startswith((b"X-Greylist:", b"X-Postern-"))]
+	return b"\r\n".join(kept) + mark + body
 
 
 def unique(prefix="m"):

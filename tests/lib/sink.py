@@ -101,6 +101,7 @@ class Sink:
 				sock, peer = self.listener.accept()
 			except OSError:
 				return
+			sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 			s = Session(sock, peer)
 			with self.lock:
 				self.sessions.append(s)

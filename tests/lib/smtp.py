@@ -2,6 +2,7 @@
 """An SMTP client that sends exactly the octets it is told and reads replies strictly
 (RFC 5321 4.2): every line code + '-' or ' ', one code per reply, CRLF."""
 import re
+import socket
 
 from proc import SLOWER, connect
 
@@ -52,6 +53,8 @@ class Smtp:
 		self.seconds = seconds * SLOWER
 		self.sock = connect(addr, seconds, source)
 		self.sock.settimeout(self.seconds)
+		if self.sock.family == socket.AF_INET:
+			self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 		self.buf = b""
 		self.extensions = {}
 		self.greeting = self.reply() if greeting else None
