@@ -233,7 +233,8 @@ hand_over(struct connection *c)
 	envelope_copy(&out.envelope, &c->envelope);
 	m->body_fd = -1; /* it goes along */
 	if (header_render(c->header, &out.header) < 0 ||
-	    (c->separate && buf_add_cstr(&out.header, "\r\n") < 0)) {
+	    ((c->separate || m->body_len > 0) && /* a filter may have put a body there */
+		buf_add_cstr(&out.header, "\r\n") < 0)) {
 		handoff_message_clear(&out);
 		refuse(c, 552, "5.3.4", "the header section is too big");
 		return;

@@ -309,6 +309,137 @@ compare_macros(struct replay *r, const struct tape *t, int filter, struct str pa
 	}
 }
 
+/* --- what was delivered --- */
+
+static int
+by_text(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* "TO" and the mailboxes in lower case, without quotes and route, in order, once each.
+ */
+static void
+add_rcpts(struct buf *out, struct str rcpts)
+{
+	struct str list[20], rcpt;
+	size_t n = 0;
+	char *lower = str_dup_lower(rcpts);
+
+	for (size_t i = 0; i < rcpts.len; i++) {
+		if (lower[i] == '"')
+			memmove(lower + i, lower + i + 1, strlen(lower + i));
+	}
+	rcpts = str_of(lower);
+	while (n < 20 && str_word(&rcpts, &rcpt)) {
+		ptrdiff_t colon = str_index(rcpt, ':');
+
+		list[n++] = str_sub(rcpt, (size_t)(colon + 1), rcpt.len);
+	}
+	qsort(list, n, sizeof(list[0]), by_text);
+	for (size_t i = 0; i < n; i++) {
+		if (i == 0 || !str_eq(list[i], list[i - 1]))
+			buf_addf(out, "TO %.*s\n", STR_ARG(list[i]));
+	}
+	free(lower);
+}
+
+/* text: LF or CRLF line ends.  added: fields of the MTA's own are left out. */
+static void
+add_text(struct buf *out, const struct tape *t, struct str text)
+{
+	struct header *h = header_new();
+	size_t body;
+	bool received = false;
+
+	if (str_starts(text, STR("From "))) {
+		struct str line;
+
+		str_cut(&text, '\n', &line);
+	}
+	if (header_parse(h, text, &body, NULL) != 0)
+		abort();
+	for (size_t i = 0; i < header_count(h); i++) {
+		const struct header_field *f = header_at(h, i);
+		bool ours = !received && str_is_nocase(f->name, "Received");
+
+		received = received || ours;
+		if (ours)
+			buf_add_cstr(out, "Received: ours\r\n");
+		else if (known_field(t, f->name) && !str_is_nocase(f->name, "Bcc") &&
+		    !str_is_nocase(f->name, "Return-Path"))
+			buf_add_str(out, f->raw);
+	}
+	buf_add_char(out, '\n');
+	for (size_t i = body; i < text.len; i++) {
+		if (text.p[i] != '\r')
+			buf_add_char(out, text.p[i]);
+	}
+	header_free(h);
+}
+
+/* One delivery.  abridged: the text cannot be compared. */
+static void
+add_mail(struct buf *out, const struct tape *t, struct str sender, struct str rcpts,
+    struct str text, bool abridged)
+{
+	/* how Postfix writes the null sender to its delivery agents */
+	if (str_eq(sender, STR("MAILER-DAEMON")))
+		sender.len = 0;
+	buf_addf(out, "FROM %.*s\n", STR_ARG(sender));
+	add_rcpts(out, rcpts);
+	if (!abridged)
+		add_text(out, t, text);
+	buf_add_char(out, '\f');
+}
+
+/* Deliveries come in any order. */
+static void
+sort_mails(struct buf *mails)
+{
+	struct str list[TAPE_MAILS_MAX], rest = buf_str(mails);
+	struct buf out;
+	size_t n = 0;
+
+	buf_init(&out, mails->max);
+	while (n < TAPE_MAILS_MAX && str_cut(&rest, '\f', &list[n]) && list[n].len > 0)
+		n++;
+	qsort(list, n, sizeof(list[0]), by_text);
+	for (size_t i = 0; i < n; i++)
+		buf_add_str(&out, list[i]);
+	buf_clear(mails);
+	*mails = out;
+}
+
+static void
+note_delivered(struct replay *r, const struct tape *t)
+{
+	for (size_t i = 0; i < t->n_mails; i++) {
+		const struct tape_mail *m = &t->mails[i];
+		struct str text = buf_str(&m->text);
+
+		if (memmem(text.p, text.len, "multipart/report", 16) != NULL)
+			continue; /* the MTA's own */
+		/* every line of the recording has its LF, the empty rest of the last
+		 * too */
+		add_mail(&r->their_mail, t, buf_str(&m->sender), buf_str(&m->rcpts),
+		    str_sub(text, 0, text.len - 1), m->abridged);
+	}
+}
+
+/* What the recording abridges is left out here as well. */
+static void
+note_sent(struct replay *r, struct chain_driver *d, const struct tape *t)
+{
+	bool abridged = false;
+
+	for (size_t i = 0; i < t->n_mails; i++)
+		abridged = abridged || t->mails[i].abridged;
+	if (d->fate == DRIVER_SENT)
+		add_mail(&r->our_mail, t, str_of(d->out_sender), buf_str(&d->out_rcpts),
+		    buf_str(&d->out), abridged);
+}
+
 /* --- the client's side --- */
 
 /* Refused by the MTAs' own configuration in the recordings. */
@@ -415,8 +546,10 @@ give_bdat(struct replay *r, struct chain_driver *d, const struct tape *t, size_t
 		str_cut(&text, '\n', &line);
 		int code = driver_command(d, "DATA");
 
-		if (code == 354)
+		if (code == 354) {
 			code = driver_message(d, text);
+			note_sent(r, d, t);
+		}
 		note_codes(r, code, their_code(t, at, 1));
 		return;
 	}
@@ -438,8 +571,11 @@ give(struct replay *r, struct chain_driver *d, const struct tape *t, size_t at)
 	int nth = 1;
 
 	if (e->message) {
-		note_codes(
-		    r, d->in_data ? driver_message(d, text) : 0, their_code(t, at, 1));
+		int code = d->in_data ? driver_message(d, text) : 0;
+
+		note_codes(r, code, their_code(t, at, 1));
+		if (code != 0)
+			note_sent(r, d, t);
 	} else if (e->raw && str_starts(text, STR("BDAT"))) {
 		give_bdat(r, d, t, at);
 	} else if (!e->raw) {
@@ -576,10 +712,15 @@ replay_run(struct replay *r, const struct tape *t)
 	buf_init(&r->our_codes, 1000);
 	buf_init(&r->their_codes, 1000);
 	buf_init(&r->macros, 1 << 20);
+	buf_init(&r->our_mail, 8u << 20);
+	buf_init(&r->their_mail, 8u << 20);
 	hide_added_fields(t, hidden);
+	note_delivered(r, t);
 	note_theirs(r, t, hidden);
 	set_up(&g, players, t, hidden);
 	play(r, &g.d, t);
+	sort_mails(&r->our_mail);
+	sort_mails(&r->their_mail);
 	for (size_t f = 0; f < g.n; f++) {
 		note_ours(r, t, (int)f, buf_str(&g.peers[f].packets));
 		compare_macros(r, t, (int)f, buf_str(&g.peers[f].packets));
@@ -601,4 +742,6 @@ replay_clear(struct replay *r)
 	buf_clear(&r->our_codes);
 	buf_clear(&r->their_codes);
 	buf_clear(&r->macros);
+	buf_clear(&r->our_mail);
+	buf_clear(&r->their_mail);
 }

@@ -20,6 +20,10 @@ struct replay {
 	struct buf our_codes, their_codes;
 	struct buf macros; /* a line for each value that differs */
 	int n_macros; /* values compared */
+	/* Messages that went on: envelope, header section, body; without what the MTAs
+	 * add or remove themselves (Date, Message-Id, From; Bcc, Return-Path) and with
+	 * the MTA's own Received in short.  Held messages are not among them. */
+	struct buf our_mail, their_mail;
 };
 
 void replay_run(struct replay *r, const struct tape *t);

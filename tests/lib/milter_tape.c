@@ -294,11 +294,50 @@ read_server_line(struct tape *t, struct str line)
 	add_event(t, TAPE_SERVER)->code = (int)code;
 }
 
+/* "<a@b>" */
+static struct str
+unbracket(struct str s)
+{
+	return str_sub(s, 1, s.len - 1);
+}
+
+/* What stands behind "OUT ". */
+static void
+read_delivered(struct tape *t, struct str line)
+{
+	static const struct str from = { "ENVELOPE from=", 14 },
+				rcpt = { "ENVELOPE rcpt=", 14 };
+	struct tape_mail *m = &t->mails[t->n_mails - 1];
+
+	if (str_starts(line, from)) {
+		if (t->n_mails == TAPE_MAILS_MAX)
+			die("too many deliveries", line);
+		m = &t->mails[t->n_mails++];
+		buf_init(&m->sender, 1000);
+		buf_init(&m->rcpts, 10000);
+		buf_init(&m->text, MAX);
+		buf_add_str(&m->sender, unbracket(str_sub(line, from.len, line.len)));
+		return;
+	}
+	if (t->n_mails == 0)
+		die("delivery without envelope", line);
+	if (str_starts(line, rcpt)) {
+		buf_add_cstr(&m->rcpts, m->rcpts.len > 0 ? " " : "");
+		buf_add_str(&m->rcpts, unbracket(str_sub(line, rcpt.len, line.len)));
+	} else if (!str_eq(line, STR("----"))) {
+		m->abridged = m->abridged || str_starts(line, STR("[... "));
+		add_unescaped(&m->text, line);
+		buf_add_char(&m->text, '\n');
+	}
+}
+
 static void
 read_line(struct tape *t, struct buf *notes, struct str line)
 {
 	struct str time, who;
 
+	if (str_starts(line, STR("OUT ")))
+		read_delivered(t, str_sub(line, 4, line.len));
 	if (str_starts(line, STR("# scenario: "))) {
 		t->scenario = str_dup(str_sub(line, 12, line.len));
 	} else if (str_starts(line, STR("# mta: "))) {
@@ -356,6 +395,11 @@ tape_clear(struct tape *t)
 		free(t->events[i].text);
 	for (size_t i = 0; i < t->n_memory; i++)
 		free(t->memory[i]);
+	for (size_t i = 0; i < t->n_mails; i++) {
+		buf_clear(&t->mails[i].sender);
+		buf_clear(&t->mails[i].rcpts);
+		buf_clear(&t->mails[i].text);
+	}
 	free(t->events);
 	free(t->scenario);
 	free(t->notes);

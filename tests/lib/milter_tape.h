@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "common/base/str.h"
+#include "common/base/buf.h"
 
 enum tape_kind {
 	TAPE_OPEN, /* the MTA connected to the filter */
@@ -38,12 +38,23 @@ struct tape_event {
 	char *text;
 };
 
+/* A message as it was delivered. */
+struct tape_mail {
+	struct buf sender, rcpts; /* without <>; recipients divided by blanks */
+	struct buf text; /* LF line ends */
+	bool abridged; /* the text has a gap */
+};
+
+#define TAPE_MAILS_MAX 4
+
 struct tape {
 	char *scenario; /* "edit-headers" */
 	bool postfix;
 	char *notes; /* the "# ..." lines in front */
 	struct tape_event *events;
 	size_t n;
+	struct tape_mail mails[TAPE_MAILS_MAX];
+	size_t n_mails;
 	char *memory[4000]; /* payloads */
 	size_t n_memory;
 };

@@ -12,73 +12,101 @@
 #define COUNT(table) (int)(sizeof(table) / sizeof((table)[0]))
 #define N_RECORDINGS 211 /* all but third-party-optneg.txt, which is no dialogue */
 
-/* Where we differ.  Everything else must be the same. */
+/* Where we differ.  Everything else must be the same.  mail: what our delivery has and
+ * theirs has not; behind a '!' what theirs has. */
 static const struct {
 	const char *scenario;
 	bool postfix;
+	const char *reason;
 	const char *codes; /* NULL: as recorded */
 	const char *letters[2]; /* of the packets to A and B; NULL: as recorded */
 	const char *line; /* one of our packets in full; NULL: none */
 	const char *macros; /* what differs; NULL: nothing */
-	const char *reason;
+	const char *mail;
 } differences[] = {
-	{ "body-nul-barecr-barelf", false, "2222322", { "CHMRTLNBE" },
-	    "B 37 0b216b0433ef7e83", NULL,
-	    "bare CR, LF and NUL are the session's to refuse; the chain shows what it "
-	    "is "
-	    "given" },
-	{ "body-nul-barecr-barelf", true, NULL, { "CHMRTLNBE" },
-	    "B 37 0b216b0433ef7e83", NULL, "as above; Postfix mends them" },
-	{ "chunking", false, "222255555552", { NULL }, NULL, NULL,
-	    "the client left after the first 500 of sendmail; here it stays" },
-	{ "edit-body-then-header-then-body", true, "2222322", { NULL }, NULL, NULL,
-	    "an edit between two body packets is fine, as in sendmail" },
-	{ "edit-not-negotiated", false, "22223222322", { NULL }, NULL, NULL,
-	    "edits without their action bit are applied, as in Postfix" },
-	{ "ehlo-mid-transaction", true, NULL, { "CHMRAHMRTLLLNBE" }, NULL, NULL,
-	    "A goes out before the new H, as in sendmail" },
-	{ "header-70k", false, "2222322", { "CHMRTLLNBE" }, "L 65535 403be70efc4262cc",
-	    NULL,
-	    "size limits are the session's; a field is cut to what libmilter reads" },
-	{ "header-70k", true, NULL, { "CHMRTLLNBE" }, "L 65535 403be70efc4262cc", NULL,
-	    "Postfix cuts at 59.5 kB, we at 65535 octets" },
-	{ "ipv6", false, NULL, { NULL }, NULL,
-	    "C _: ours localhost [::1], theirs localhost [IPv6:0:0:0:0:0:0:0:1]\n",
-	    "addresses are written as Postfix does" },
-	{ "neg-mds-1M", false, "222232", { "CHMRT" }, NULL, NULL,
-	    "unknown protocol bits are masked, as in Postfix" },
-	{ "neg-unknown-proto", false, "222232", { "CHMRT" }, NULL, NULL,
-	    "unknown protocol bits are masked, as in Postfix" },
-	{ "null-sender-odd-addresses", true, NULL, { NULL }, NULL,
-	    "R {rcpt_addr}: ours \"a\"@ok.example, theirs a@ok.example\n",
-	    "quotes stay, as in sendmail" },
-	{ "rcpt-rejected-by-mta-RCPT_REJ", false, NULL, { "CHMRRRRTLLLNBE" }, NULL,
-	    "R {rcpt_addr}: ours User unknown, theirs b@ok.example\n",
-	    "all refused recipients are shown, as in Postfix" },
-	{ "rcpt-rejected-by-mta-RCPT_REJ", true, NULL, { NULL }, NULL,
-	    "R {rcpt_addr}: ours User unknown, theirs Recipient address rejected: User "
-	    "unknown in virtual mailbox table\n"
-	    "R {rcpt_addr}: ours User unknown, theirs Relay access denied\n",
-	    "the text is that of the driver's refusal" },
-	{ "rcpt-unknown-local-user-RCPT_REJ", false, NULL, { NULL }, NULL,
-	    "R {rcpt_addr}: ours User unknown, theirs 550 5.1.1 User unknown\n",
-	    "code and text are parted, as in Postfix" },
-	{ "reply-with-trailing-data", true, "222232", { "CHMRT" }, NULL, NULL,
-	    "octets behind a final reply are ignored, as in sendmail" },
-	{ "setsymlist-all", true, NULL, { NULL }, NULL,
-	    "T {rcpt_addr}: ours b@ok.example, theirs a@ok.example\n",
-	    "at DATA the last recipient's macros are still there, not the first's" },
-	{ "setsymlist-too-many", false, "222232", { NULL }, NULL, NULL,
-	    "lists may be of any length, as in Postfix" },
-	{ "two-filters-second-down", false, NULL, { "CHM", NULL }, NULL, NULL,
+	{ "body-nul-barecr-barelf", false,
+	    "bare CR, LF and NUL are the session's to refuse; the chain shows and "
+	    "sends what "
+	    "it is given",
+	    .codes = "2222322", .letters = { "CHMRTLNBE" },
+	    .line = "B 37 0b216b0433ef7e83", .mail = "barecr" },
+	{ "body-nul-barecr-barelf", true, "as above; Postfix mends them",
+	    .letters = { "CHMRTLNBE" }, .line = "B 37 0b216b0433ef7e83",
+	    .mail = "barecr" },
+	{ "chunking", false,
+	    "the client left after sendmail's first 500; here it stays",
+	    .codes = "222255555552" },
+	{ "die-after-header-edit", false,
+	    "edits of a filter that dies are dropped: no half-edited message goes out",
+	    .mail = "!X-Half: done" },
+	{ "die-after-header-edit", true, "as above", .mail = "!X-Half: done" },
+	{ "edit-body-then-header-then-body", true,
+	    "an edit between two body packets is fine, as in sendmail",
+	    .codes = "2222322", .mail = "X-Mid: v" },
+	{ "edit-delete-dups", true, "deleting does not renumber, as in sendmail",
+	    .mail = "X-Dup: two" },
+	{ "edit-headers", false,
+	    "an instance that is not there is added at the end, as in "
+	    "Postfix",
+	    .mail = "X-Ins999: far\r\nX-Dup: missing-index\r\n" },
+	{ "edit-headers-leadspc-on", false, "as above",
+	    .mail = "X-Ins999:far\r\nX-Dup:missing-index\r\n" },
+	{ "edit-not-negotiated", false,
+	    "edits without their action bit are applied, as in Postfix",
+	    .codes = "22223222322", .mail = "X-Add: v" },
+	{ "ehlo-mid-transaction", true, "A goes out before the new H, as in sendmail",
+	    .letters = { "CHMRAHMRTLLLNBE" } },
+	{ "header-70k", false,
+	    "size limits are the session's; a field is cut to what libmilter reads",
+	    .codes = "2222322", .letters = { "CHMRTLLNBE" },
+	    .line = "L 65535 403be70efc4262cc", .mail = "Subject: x" },
+	{ "header-70k", true, "Postfix cuts at 59.5 kB, we at 65535 octets",
+	    .letters = { "CHMRTLLNBE" }, .line = "L 65535 403be70efc4262cc" },
+	{ "header-name-space", false, "what no filter touches stays octet for octet",
+	    .mail = "Subject : spaced" },
+	{ "header-name-space", true, "as above", .mail = "Subject : spaced" },
+	{ "ipv6", false, "addresses are written as Postfix does",
+	    .macros = "C _: ours localhost [::1], theirs localhost "
+		      "[IPv6:0:0:0:0:0:0:0:1]\n" },
+	{ "neg-mds-1M", false, "unknown protocol bits are masked, as in Postfix",
+	    .codes = "222232", .letters = { "CHMRT" } },
+	{ "neg-unknown-proto", false, "unknown protocol bits are masked, as in Postfix",
+	    .codes = "222232", .letters = { "CHMRT" } },
+	{ "null-sender-odd-addresses", true, "quotes stay, as in sendmail",
+	    .macros = "R {rcpt_addr}: ours \"a\"@ok.example, theirs a@ok.example\n" },
+	{ "rcpt-rejected-by-mta-RCPT_REJ", false,
+	    "all refused recipients are shown, as in Postfix",
+	    .letters = { "CHMRRRRTLLLNBE" },
+	    .macros = "R {rcpt_addr}: ours User unknown, theirs b@ok.example\n" },
+	{ "rcpt-rejected-by-mta-RCPT_REJ", true,
+	    "the text is that of the driver's refusal",
+	    .macros =
+		"R {rcpt_addr}: ours User unknown, theirs Recipient address rejected: "
+		"User unknown in virtual mailbox table\n"
+		"R {rcpt_addr}: ours User unknown, theirs Relay access denied\n" },
+	{ "rcpt-unknown-local-user-RCPT_REJ", false,
+	    "code and text are parted, as in Postfix",
+	    .macros =
+		"R {rcpt_addr}: ours User unknown, theirs 550 5.1.1 User unknown\n" },
+	{ "reply-with-trailing-data", true,
+	    "octets behind a final reply are ignored, as in sendmail",
+	    .codes = "222232", .letters = { "CHMRT" } },
+	{ "setsymlist-all", true,
+	    "at DATA the last recipient's macros are still there, not the first's",
+	    .macros = "T {rcpt_addr}: ours b@ok.example, theirs a@ok.example\n" },
+	{ "setsymlist-too-many", false, "lists may be of any length, as in Postfix",
+	    .codes = "222232" },
+	{ "two-filters-second-down", false,
 	    "a filter that is down does not keep the others from hearing, as in "
-	    "Postfix" },
-	{ "two-filters-second-rejects-mail", true, NULL, { NULL, "CHMMRTLLLNBE" }, NULL,
-	    NULL, "no A to the filter that refused MAIL itself, as in sendmail" },
-	{ "version-1", true, "225455-2", { "" }, NULL, NULL,
-	    "version 1 is refused, as in sendmail" },
-	{ "version-7", true, "222232", { "CHMRT" }, NULL, NULL,
-	    "version 7 is taken as 6, as in sendmail" },
+	    "Postfix",
+	    .letters = { "CHM" } },
+	{ "two-filters-second-rejects-mail", true,
+	    "no A to the filter that refused MAIL itself, as in sendmail",
+	    .letters = { NULL, "CHMMRTLLLNBE" } },
+	{ "version-1", true, "version 1 is refused, as in sendmail",
+	    .codes = "225455-2", .letters = { "" }, .mail = "!Subject: hello" },
+	{ "version-7", true, "version 7 is taken as 6, as in sendmail",
+	    .codes = "222232", .letters = { "CHMRT" } },
 };
 
 static glob_t files;
@@ -127,6 +155,29 @@ check_packets(struct replay *r, int filter, const char *want, const char *line)
 	buf_clear(&got);
 }
 
+static bool
+has(const struct buf *b, const char *what)
+{
+	return memmem(b->p, b->len, what, strlen(what)) != NULL;
+}
+
+static void
+check_mail(const struct replay *r, const char *want)
+{
+	bool same = str_eq(buf_str(&r->our_mail), buf_str(&r->their_mail));
+
+	if (want == NULL) {
+		ck_assert_msg(same, "deliveries differ: ours\n%.*s\ntheirs\n%.*s",
+		    STR_ARG(buf_str(&r->our_mail)), STR_ARG(buf_str(&r->their_mail)));
+		return;
+	}
+	ck_assert_msg(!same, "the deliveries are the same: no need of a row");
+	bool theirs = want[0] == '!';
+
+	ck_assert(has(theirs ? &r->their_mail : &r->our_mail, want + theirs));
+	ck_assert(!has(theirs ? &r->our_mail : &r->their_mail, want + theirs));
+}
+
 START_TEST(recording)
 {
 	struct tape t;
@@ -146,6 +197,7 @@ START_TEST(recording)
 		    d >= 0 ? differences[d].line : NULL);
 	ck_assert_str_eq(buf_cstr(&r.macros),
 	    d >= 0 && differences[d].macros != NULL ? differences[d].macros : "");
+	check_mail(&r, d >= 0 ? differences[d].mail : NULL);
 	replay_clear(&r);
 	tape_clear(&t);
 }
