@@ -15,6 +15,9 @@
 #include "common/base/xalloc.h"
 
 #define READ_SIZE (16 * 1024)
+/* A Unix socket whose backlog is full says so at once, and no event tells when it is
+ * not. */
+#define RETRY_MS 10
 /* One message's biggest step: a body chunk or a header field behind the high mark. */
 #define OUT_MAX (4u << 20)
 
@@ -26,7 +29,9 @@ struct milter_link {
 	unsigned epoch; /* grows with every close */
 	bool connecting;
 	bool write_dead; /* writing failed; what can still be read counts */
-	struct event *read, *write, *timer;
+	struct event *read, *write, *timer, *retry;
+	struct sockaddr_storage sa; /* where to */
+	socklen_t sa_len;
 	struct buf in, out;
 };
 
@@ -193,33 +198,6 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	l->calls->timeout(l->arg);
 }
 
-struct milter_link *
-milter_link_new(
-    struct event_base *base, const struct milter_link_calls *calls, void *arg)
-{
-	struct milter_link *l = xcalloc(1, sizeof(*l));
-
-	*l = (struct milter_link){ .base = base, .calls = calls, .arg = arg, .fd = -1 };
-	buf_init(&l->in, MILTER_PACKET_MAX + 4 + READ_SIZE);
-	buf_init(&l->out, OUT_MAX);
-	l->timer = evtimer_new(base, on_timer, l);
-	if (l->timer == NULL)
-		abort(); /* out of memory: as xmalloc */
-	return l;
-}
-
-void
-milter_link_free(struct milter_link *l)
-{
-	if (l == NULL)
-		return;
-	milter_link_close(l);
-	event_free(l->timer);
-	buf_clear(&l->in);
-	buf_clear(&l->out);
-	free(l);
-}
-
 void
 milter_link_take(struct milter_link *l, int fd)
 {
@@ -232,33 +210,81 @@ milter_link_take(struct milter_link *l, int fd)
 		abort();
 }
 
-int
-milter_link_open(struct milter_link *l, const char *address, struct err *err)
+static int
+try_connect(struct milter_link *l, struct err *err)
 {
-	struct sockaddr_storage sa;
-	socklen_t len;
-
-	if (milter_address(str_of(address), &sa, &len, err) != 0)
-		return -1;
-	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct timeval soon = { .tv_usec = RETRY_MS * 1000 };
+	int fd = socket(l->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return err_errno(err, "milter socket");
-	/* EAGAIN: a Unix socket's backlog is full, which is no promise of a later
-	 * event. */
-	if (connect(fd, (struct sockaddr *)&sa, len) != 0 && errno != EINPROGRESS) {
-		err_errno(err, "connect to milter");
-		close(fd);
-		return -1;
+	if (connect(fd, (struct sockaddr *)&l->sa, l->sa_len) == 0 ||
+	    errno == EINPROGRESS) {
+		milter_link_take(l, fd);
+		return 0;
 	}
-	milter_link_take(l, fd);
-	return 0;
+	int rc = errno == EAGAIN ? 0 : err_errno(err, "connect to milter");
+
+	close(fd);
+	if (rc == 0)
+		evtimer_add(l->retry, &soon);
+	return rc;
+}
+
+static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct milter_link *l = arg;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	if (try_connect(l, &err) != 0)
+		break_link(l, err.text);
+}
+
+int
+milter_link_open(struct milter_link *l, const char *address, struct err *err)
+{
+	if (milter_address(str_of(address), &l->sa, &l->sa_len, err) != 0)
+		return -1;
+	return try_connect(l, err);
+}
+
+struct milter_link *
+milter_link_new(
+    struct event_base *base, const struct milter_link_calls *calls, void *arg)
+{
+	struct milter_link *l = xcalloc(1, sizeof(*l));
+
+	*l = (struct milter_link){ .base = base, .calls = calls, .arg = arg, .fd = -1 };
+	buf_init(&l->in, MILTER_PACKET_MAX + 4 + READ_SIZE);
+	buf_init(&l->out, OUT_MAX);
+	l->timer = evtimer_new(base, on_timer, l);
+	l->retry = evtimer_new(base, on_retry, l);
+	if (l->timer == NULL || l->retry == NULL)
+		abort(); /* out of memory: as xmalloc */
+	return l;
+}
+
+void
+milter_link_free(struct milter_link *l)
+{
+	if (l == NULL)
+		return;
+	milter_link_close(l);
+	event_free(l->timer);
+	event_free(l->retry);
+	buf_clear(&l->in);
+	buf_clear(&l->out);
+	free(l);
 }
 
 void
 milter_link_close(struct milter_link *l)
 {
 	evtimer_del(l->timer);
+	evtimer_del(l->retry);
 	if (l->fd < 0)
 		return;
 	event_free(l->read);

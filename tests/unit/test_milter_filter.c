@@ -2,7 +2,10 @@
 /* The chain's contract with the session (abort and free at any time), and the small
  * parts of the milter client: breaker, addresses, table of states. */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "contrib/relay/milter_breaker.h"
@@ -160,6 +163,48 @@ START_TEST(breaker_in_the_chain)
 }
 END_TEST
 
+static void
+accept_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct milter_peer *p = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(p->accept, NULL);
+}
+
+/* The filter's backlog is full for a while, which a Unix socket reports as an error. */
+START_TEST(full_backlog)
+{
+	struct timeval later = { .tv_usec = 50000 };
+	struct sockaddr_storage sa;
+	struct chain_rig r;
+	socklen_t len;
+	int fds[64], n = 0;
+
+	rig_init(&r, 1);
+	event_del(r.peers[0].accept);
+	ck_assert_int_eq(listen(r.peers[0].listener, 0), 0);
+	ck_assert_int_eq(
+	    milter_address(str_of(r.peers[0].address), &sa, &len, NULL), 0);
+	do {
+		ck_assert_int_lt(n, 64);
+		fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	} while (connect(fds[n++], (struct sockaddr *)&sa, len) == 0);
+	ck_assert_int_eq(errno, EAGAIN);
+
+	struct event *timer = evtimer_new(r.base, accept_late, &r.peers[0]);
+
+	evtimer_add(timer, &later);
+	ck_assert_int_eq(rig_send(&r), 250);
+	ck_assert_int_eq(r.peers[0].n_connections, n);
+	event_free(timer);
+	while (n-- > 0)
+		close(fds[n]);
+	rig_clear(&r);
+}
+END_TEST
+
 static const struct {
 	const char *text;
 	bool ok;
@@ -237,6 +282,7 @@ main(void)
 	tcase_add_loop_test(t, free_any_time, 0, 5);
 	tcase_add_test(t, breaker);
 	tcase_add_test(t, breaker_in_the_chain);
+	tcase_add_test(t, full_backlog);
 	tcase_add_loop_test(t, address, 0, COUNT(addresses));
 	tcase_add_test(t, states);
 	suite_add_tcase(s, t);
