@@ -35,13 +35,16 @@ PKG_net    := libcares
 PKG_db     := lmdb
 PKG_milter := milter
 PKG_jail   := libseccomp
+PKG_clamav := libclamav
 PKG_event  := libevent_core
 pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread
 LIBS_access   = $(call pkgs,base net db milter)
 LIBS_greylist = $(call pkgs,base net db milter)
+LIBS_mime     = $(call pkgs,base milter)
+LIBS_scand    = $(call pkgs,base jail clamav)
 LIBS_relay    = $(call pkgs,base net db event)
 LIBS_ctl      = $(call pkgs,base net db event)
-LIBS_tests    = $(call pkgs,base net db milter event jail) $(shell $(PKG) --libs check)
+LIBS_tests    = $(call pkgs,base net db milter event jail clamav) $(shell $(PKG) --libs check)
 
 MILTERS := $(patsubst milters/%/main.c,%,$(wildcard milters/*/main.c))
 CONTRIB := $(patsubst contrib/%/main.c,%,$(wildcard contrib/*/main.c))
@@ -57,8 +60,9 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 progname = $(if $(filter ctl,$(1)),posternctl,postern-$(1))
-PROGRAMS := $(foreach p,$(MILTERS) $(CONTRIB),$(BUILD)/$(call progname,$(p)))
-ARCHIVES := $(foreach p,$(MILTERS),$(BUILD)/milters/$(p).a) $(foreach p,$(ROOMS),$(BUILD)/contrib/$(p).a)
+JAILED   := $(BUILD)/postern-scand
+PROGRAMS := $(foreach p,$(MILTERS) $(CONTRIB),$(BUILD)/$(call progname,$(p))) $(JAILED)
+ARCHIVES := $(BUILD)/milters/mime/scand.a $(foreach p,$(MILTERS),$(BUILD)/milters/$(p).a) $(foreach p,$(ROOMS),$(BUILD)/contrib/$(p).a)
 
 all: $(PROGRAMS) $(TOOLS:%=$(BUILD)/tests/%)
 
@@ -108,6 +112,14 @@ $(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $
 	$(CC) $(CFLAGS) $(LD_ALL) -o $$@ $$^ $$(LIBS_$(2))
 endef
 $(foreach m,$(MILTERS),$(eval $(call program,milters,$(m))))
+
+# The jailed programs of milters: the only ones that link what parses hostile octets.
+$(BUILD)/milters/mime/scand.a: $(call obj,$(filter-out %/main.c,$(wildcard milters/mime/scand/*.c)))
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/postern-scand: $(BUILD)/milters/mime/scand/main.o $(BUILD)/milters/mime/scand.a $(BUILD)/milters/mime.a $(BUILD)/libpostern.a
+	$(CC) $(CFLAGS) $(LD_ALL) -o $@ $^ $(LIBS_scand)
+
 $(foreach c,$(ROOMS),$(eval $(call program,contrib,$(c))))
 
 $(TOOLS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/lib/%_main.o $(BUILD)/tests/testlib.a $(BUILD)/libpostern.a

@@ -42,8 +42,7 @@ static const struct {
 	    "a "
 	    "policy can give" },
 	{ "policy p { run.log stderr }",
-	    "t:1: run.log is the same for everybody: expected a setting of greylist or "
-	    "access" },
+	    "t:1: run.log is the same for everybody: expected a setting of a milter" },
 	{ "policy p { delay 1m }",
 	    "t:1: \"delay\" is no condition or setting of a policy: expected one of "
 	    "those in "
