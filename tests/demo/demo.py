@@ -296,7 +296,7 @@ class Demo:
 			  mail      ls {d}/Maildir/new
 			  log       tail -f {d}/log/postern.log
 			  settings  {d}/etc/postern.conf
-			  status    {os.environ.get('BUILD', 'build')}/posternctl -c {d}/etc/postern.conf status
+			  status    {os.environ.get('BUILD', 'build')}/posternctl status -c {d}/etc/postern.conf
 			  stop      {stop}; rm -r {d}"""))
 
 
@@ -317,8 +317,9 @@ def send_by_hand(port, client, sender, rcpt, path=None):
 	data = Path(path).read_bytes() if path else message(unique("hand"), "by hand", sender=sender, to=rcpt)
 	replies = send_mail(("127.0.0.1", int(port)), sender, [rcpt], data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
 	    {"ADDR": client, "NAME": "[UNAVAILABLE]"})
-	for stage, reply in replies.items():
-		print(f"{stage:8} {reply}")
+	for stage in ("connect", "mail", "rcpt", "data"):
+		if replies.get(stage):
+			print(f"{stage:8} {replies[stage]}")
 
 
 def main():
