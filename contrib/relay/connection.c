@@ -226,7 +226,6 @@ connection_open(struct gate *g, int fd, const struct ip *peer, uint16_t port,
     const struct ip *local, uint16_t local_port)
 {
 	struct connection *c = xcalloc(1, sizeof(*c));
-	const struct relay_conf *conf = g->handoff.conf;
 
 	c->gate = g;
 	c->fd = fd;
@@ -237,8 +236,7 @@ connection_open(struct gate *g, int fd, const struct ip *peer, uint16_t port,
 	c->text_fd = -1;
 	c->client = (struct client_facts){ .ip = *peer, .port = port };
 	envelope_init(&c->envelope);
-	for (size_t i = 0; i < conf->xclient.n && !c->trusted; i++)
-		c->trusted = ipnet_contains(&conf->xclient.list[i], peer);
+	c->trusted = connection_trusted(g, peer);
 	c->session = session_new(&g->session, &connection_ops, c, c->trusted);
 	c->read = event_new(g->handoff.base, fd, EV_READ | EV_PERSIST, on_read, c);
 	c->write = event_new(g->handoff.base, fd, EV_WRITE, on_write, c);
@@ -255,11 +253,31 @@ connection_open(struct gate *g, int fd, const struct ip *peer, uint16_t port,
 	settle(c);
 }
 
+/* The client left in the middle of a mail: said once, so that its sender can be told.
+ */
+static void
+log_lost(const struct connection *c)
+{
+	struct logline l;
+	char ip[IP_TEXT_MAX];
+
+	logline_init(&l, LOG_LEVEL_INFO, "lost");
+	logline_cstr(&l, "id", c->envelope.id);
+	logline_cstr(&l, "client", ip_format(&c->client.ip, ip));
+	logline_cstr(&l, "from", c->envelope.sender);
+	logline_int(&l, "nrcpts", (int64_t)c->envelope.n_rcpts);
+	logline_int(&l, "size", (int64_t)c->text_len);
+	logline_cstr(&l, "stage", session_state_name(session_state(c->session)));
+	logline_send(&l);
+}
+
 void
 connection_close(struct connection *c)
 {
 	struct gate *g = c->gate;
 
+	if (c->envelope.id[0] != '\0')
+		log_lost(c);
 	*c->at = c->next;
 	if (c->next != NULL)
 		c->next->at = c->at;
@@ -278,6 +296,17 @@ connection_close(struct connection *c)
 	close(c->fd);
 	free(c);
 	g->ended(g);
+}
+
+bool
+connection_trusted(const struct gate *g, const struct ip *peer)
+{
+	const struct conf_nets *hosts = &g->handoff.conf->xclient;
+
+	for (size_t i = 0; i < hosts->n; i++)
+		if (ipnet_contains(&hosts->list[i], peer))
+			return true;
+	return false;
 }
 
 size_t

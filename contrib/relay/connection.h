@@ -34,6 +34,8 @@ void connection_open(struct gate *g, int fd, const struct ip *peer, uint16_t por
 /* Ends it without a word. */
 void connection_close(struct connection *c);
 
+/* Is it a host of `xclient`? */
+bool connection_trusted(const struct gate *g, const struct ip *peer);
 /* How many connections this address has. */
 size_t connection_count(const struct gate *g, const struct ip *peer);
 /* End all that are between two mails, and the others behind theirs. */

@@ -16,9 +16,11 @@
 
 #define CONNECT_MS 10000 /* a tier that takes longer is as good as down */
 #define COMMAND_MS 60000
+#define SILENT_MS 5000 /* of waiting in vain for an address, or for a greeting */
+#define AVOID_MS 30000
 
 struct handoff {
-	const struct handoff_env *env;
+	struct handoff_env *env;
 	struct handoff_message m;
 	void (*done)(
 	    void *arg, const struct handoff_answer *answer); /* NULL: abandoned */
@@ -29,6 +31,7 @@ struct handoff {
 	bool submitted; /* the queue's answer is due */
 	struct smtp_target targets[NEXTHOP_TARGETS_MAX];
 	size_t n_targets, target;
+	int64_t tried_ms; /* when the first address was tried */
 	struct handoff_answer answer;
 	bool settled; /* answer is final, the timer will give it */
 };
@@ -207,6 +210,33 @@ on_sent(struct handoff *h, const struct smtp_result *result)
 	give_answer(h);
 }
 
+/* A part of handoff-timeout, but at most max. */
+static int64_t
+part_of_timeout(const struct handoff *h, int64_t part, int64_t max)
+{
+	int64_t ms = h->env->conf->handoff_timeout * 1000 / part;
+
+	return ms < max ? ms : max;
+}
+
+static void
+note_silence(struct handoff *h, const struct smtp_result *result)
+{
+	int64_t now = clock_mono_ms();
+
+	if (!result->early || now - h->tried_ms < part_of_timeout(h, 4, SILENT_MS))
+		return;
+	(void)snprintf(h->env->silent, sizeof(h->env->silent), "%s", h->answer.nexthop);
+	h->env->silent_until_ms = now + AVOID_MS;
+}
+
+static bool
+is_silent(const struct handoff *h)
+{
+	return strcmp(h->env->silent, h->answer.nexthop) == 0 &&
+	    clock_mono_ms() < h->env->silent_until_ms;
+}
+
 static void
 on_result(void *arg, const struct smtp_result *result)
 {
@@ -226,10 +256,12 @@ on_result(void *arg, const struct smtp_result *result)
 			commit_all(h);
 		break;
 	case SMTP_BROKEN:
-		if (++h->target < h->n_targets)
+		if (++h->target < h->n_targets) {
 			try_target(h);
-		else
-			commit_all(h);
+			break;
+		}
+		note_silence(h, result);
+		commit_all(h);
 		break;
 	case SMTP_UNSURE:
 		commit_all(h);
@@ -250,8 +282,8 @@ try_target(struct handoff *h)
 		.message_offset = h->m.body_offset,
 		.message_len = h->m.body_len,
 		.xforward = true,
-		.connect_ms = CONNECT_MS,
-		.command_ms = COMMAND_MS,
+		.connect_ms = part_of_timeout(h, 2, CONNECT_MS),
+		.command_ms = part_of_timeout(h, 2, COMMAND_MS),
 		.data_ms = h->env->conf->handoff_timeout * 1000,
 	};
 
@@ -271,6 +303,7 @@ on_nexthop(void *arg, const struct nexthop_result *result)
 	h->n_targets = result->n_targets;
 	for (size_t i = 0; i < h->n_targets; i++)
 		h->targets[i] = result->targets[i];
+	h->tried_ms = clock_mono_ms();
 	try_target(h);
 }
 
@@ -285,7 +318,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		give_answer(h);
 		return;
 	}
-	/* The next tier is too slow. */
+	/* The next tier is too slow; without even a greeting it is silent. */
 	if (h->client != NULL)
 		smtp_client_cancel(h->client);
 	if (h->nexthop != NULL)
@@ -325,7 +358,7 @@ common_route(const struct handoff_env *env, const struct envelope *e, struct rou
 }
 
 struct handoff *
-handoff_start(const struct handoff_env *env, struct handoff_message *m,
+handoff_start(struct handoff_env *env, struct handoff_message *m,
     void (*done)(void *arg, const struct handoff_answer *answer), void *arg)
 {
 	struct handoff *h = xcalloc(1, sizeof(*h));
@@ -346,6 +379,10 @@ handoff_start(const struct handoff_env *env, struct handoff_message *m,
 	}
 	(void)snprintf(h->answer.nexthop, sizeof(h->answer.nexthop), "%s:%u",
 	    route.host, (unsigned)route.port);
+	if (is_silent(h)) {
+		commit_all(h);
+		return h;
+	}
 	answer_at(h, env->conf->handoff_timeout * 1000);
 	h->nexthop = nexthop_start(
 	    env->base, env->resolver, &route, env->conf->host, on_nexthop, h);

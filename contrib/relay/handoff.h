@@ -19,6 +19,9 @@
  * make the copy just as likely and leave a message that kills the next tier with a
  * stranger who sends it for days. our own queue cannot take it                    451
  *
+ * A next tier that did not even answer to connecting is not asked again for 30 s: every
+ * client would wait as long for the same.
+ *
  * A client whose recipients were accepted by us and refused by the next tier cannot be
  * told any more; so what we queue here is marked no_bounce: a later refusal ends in
  * quarantine, never in a bounce to an outside sender.  Recipients with different next
@@ -41,6 +44,8 @@ struct handoff_env { /* of the process; outlives every handoff */
 	struct resolver *resolver;
 	struct queue_client *queue;
 	struct map *mailertable; /* NULL: none */
+	char silent[300]; /* a next hop that let us wait; "" none */
+	int64_t silent_until_ms;
 };
 
 struct handoff_message {
@@ -63,7 +68,7 @@ struct handoff_answer {
 struct handoff;
 /* Takes what *m holds, and leaves it cleared.  done is called exactly once from the
  * loop, never from within. */
-struct handoff *handoff_start(const struct handoff_env *env, struct handoff_message *m,
+struct handoff *handoff_start(struct handoff_env *env, struct handoff_message *m,
     void (*done)(void *arg, const struct handoff_answer *answer), void *arg);
 /* The client is gone; done is not called any more.  What the next tier has not taken
  * yet is dropped, what is being committed stays. */

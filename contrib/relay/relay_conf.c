@@ -474,6 +474,9 @@ read_block(const struct conf_node *block, struct errs *errs)
 	if (c->spool[0] == '\0')
 		errs_add(
 		    errs, at->file, at->line, "relay \"%s\" has no spool", c->name);
+	if (c->message_size > c->in_flight)
+		errs_add(errs, at->file, at->line,
+		    "relay \"%s\": in-flight is smaller than message-size", c->name);
 	if (c->retry_min > c->retry_max)
 		errs_add(errs, at->file, at->line,
 		    "relay \"%s\": retry-min is longer than retry-max", c->name);

@@ -117,6 +117,7 @@ static const struct bad {
 	{ MINIMAL "\nhandoff-timeout 10m;", 4, "handoff-timeout" },
 	{ MINIMAL "\nlisteners 0;", 4, "listeners" },
 	{ MINIMAL "\nretry-min 2h; retry-max 1h;", 2, "retry-min" },
+	{ MINIMAL "\nin-flight 1M;", 2, "in-flight" },
 	{ MINIMAL "\nmilter \"a\" { }", 4, "no socket" },
 	{ MINIMAL "\nmilter { socket unix:/a }", 4, "name" },
 	{ MINIMAL "\nmilter \"a\" { socket nowhere }", 4, "unix:/path" },
