@@ -33,12 +33,28 @@ relay "inner" {
 	relay-clients 127.0.0.0/8; xclient 127.0.0.1; smarthost "[127.0.0.1]:@sink@";
 	listeners 1; error-delay 0; message-size 20M; postmaster chief@local.test;
 }
+relay "inner2" {
+	listen 127.0.0.1:@inner2@; spool "@dir@/spool/inner2"; handoff session; listeners 1;
+	relay-domains local.test; xclient 127.0.0.1; smarthost "[127.0.0.1]:@sink@";
+}
 relay "quick" {
 	listen 127.0.0.1:@quick@; spool "@dir@/spool/quick"; handoff session;
 	relay-domains local.test; smarthost "[127.0.0.1]:@sink@"; listeners 1;
 	command-timeout 1s; data-timeout 1s; error-delay 100ms; message-size 65536;
 	max-sessions-per-client 3;
 }
+"""
+ZONE = """
+10.2.0.192.in-addr.arpa	PTR	mx.b.example
+mx.b.example		A	192.0.2.10
+11.2.0.192.in-addr.arpa	PTR	forged.b.example
+forged.b.example	A	192.0.2.99
+12.2.0.192.in-addr.arpa	PTR	other.b.example
+12.2.0.192.in-addr.arpa	PTR	second.b.example
+other.b.example		A	192.0.2.99
+second.b.example	A	192.0.2.12
+1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa	PTR	six.b.example
+six.b.example		AAAA	2001:db8::1
 """
 HELLO = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<v@local.test>\r\nDATA\r\n"
 SMUGGLED = (b"MAIL FROM:<smuggler@evil.example>\r\nRCPT TO:<v@local.test>\r\nDATA\r\n"
@@ -62,7 +78,9 @@ class Test:
 		self.site = Site(Dir())
 		self.sink = Sink(port=self.site.port("sink"))
 		self.site.file("postern.conf", CONF)
-		for name in ("strict", "inner", "quick"):
+		self.site.file("zone", ZONE)
+		self.site.dns()
+		for name in ("strict", "inner", "inner2", "quick"):
 			self.site.relay(name)
 
 	def case(self, name):
@@ -408,6 +426,17 @@ class Test:
 			assert m.xforward["ADDR"] == "192.0.2.7" and m.xforward["IDENT"].startswith("1zzzzzzzzzzbcdfg0000_"), m.xforward
 			assert m.xforward["HELO"] == "h.b.example" and m.xforward["NAME"] == "mx.b.example", m.xforward
 
+	def names(self):
+		for addr, name in (("192.0.2.10", "mx.b.example"), ("192.0.2.11", "unknown"), ("192.0.2.12", "second.b.example"),
+		    ("192.0.2.13", "unknown"), ("IPV6:2001:db8::1", "six.b.example")):
+			with self.case(f"the name of client {addr}: {name}"):
+				self.sink.messages.clear()
+				out = send_mail(self.site.addr("inner2"), "a@b.example", ["v@local.test"], b"Subject: x\r\n\r\nx\r\n",
+				    client={"ADDR": addr})
+				assert out["data"].code == 250, out
+				value = self.sink.take().headers("received")[0].decode()
+				assert f"({name} [{addr.replace('IPV6', 'IPv6')}])" in value, value
+
 	# 2.23
 
 	def relaying(self):
@@ -459,9 +488,10 @@ def main():
 	t.many()
 	t.envelopes()
 	t.trust()
+	t.names()
 	t.relaying()
 	t.configuration()
-	for name in ("strict", "inner", "quick"):
+	for name in ("strict", "inner", "inner2", "quick"):
 		with t.case(f"{name} ends in order"):
 			assert t.site.stop(name) == 0
 	t.tap.done()
