@@ -5,8 +5,10 @@
  * with what we do instead and why. */
 #include <check.h>
 #include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/lib/chain_rig.h"
 #include "tests/lib/milter_replay.h"
 
 #define COUNT(table) (int)(sizeof(table) / sizeof((table)[0]))
@@ -220,6 +222,69 @@ START_TEST(row)
 }
 END_TEST
 
+/* --- what packaged filters answer to the negotiation --- */
+
+#define N_PACKAGED 6
+
+/* The nth line "name hex ; ..." of third-party-optneg.txt. */
+static void
+packaged_filter(int nth, char name[60], struct buf *answer)
+{
+	char line[500], hex[200];
+	unsigned octet;
+	FILE *f = fopen("tests/vectors/milter/third-party-optneg.txt", "r");
+
+	ck_assert_ptr_nonnull(f);
+	while (nth >= 0 && fgets(line, sizeof(line), f) != NULL)
+		nth -= line[0] != '#';
+	fclose(f);
+	ck_assert_int_eq(sscanf(line, "%59s %199s", name, hex), 2);
+	for (const char *p = hex; sscanf(p, "%2x", &octet) == 1; p += 2)
+		buf_add_char(answer, (char)octet);
+	ck_assert_int_eq(answer->p[0], MILTER_OPTNEG);
+}
+
+/* Every packet of a whole message that these bits leave over, and no other. */
+static void
+expected_letters(uint32_t protocol, struct buf *out)
+{
+	for (const char *p = "CHMRTLLLLLNBE"; *p != '\0'; p++) {
+		if (milter_step_sent(protocol, *p))
+			buf_add_char(out, *p);
+	}
+}
+
+START_TEST(packaged)
+{
+	struct buf answer, want, got;
+	struct chain_rig g;
+	char name[60];
+
+	rig_init(&g, 1);
+	buf_init(&answer, 100);
+	buf_init(&want, 100);
+	buf_init(&got, 100);
+	packaged_filter(_i, name, &answer);
+	ck_assert_int_eq(milter_optneg_read(str_sub(buf_str(&answer), 1, answer.len),
+			     &g.peers[0].answer, NULL),
+	    0);
+	ck_assert_int_eq(rig_send(&g), 250);
+	expected_letters(g.peers[0].answer.protocol, &want);
+	for (const char *p = rig_seen(&g, 0); *p != '\0'; p++) {
+		if (*p == 'D')
+			p++;
+		else if (*p != 'O')
+			buf_add_char(&got, *p);
+	}
+	ck_assert_msg(str_eq(buf_str(&got), buf_str(&want)), "%s: %s, expected %s",
+	    name, buf_cstr(&got), buf_cstr(&want));
+	buf_clear(&answer);
+	buf_clear(&want);
+	buf_clear(&got);
+	rig_clear(&g);
+}
+END_TEST
+
 START_TEST(all_there)
 {
 	ck_assert_uint_eq(files.gl_pathc, N_RECORDINGS);
@@ -238,6 +303,7 @@ main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, all_there);
 	tcase_add_loop_test(t, recording, 0, (int)files.gl_pathc);
+	tcase_add_loop_test(t, packaged, 0, N_PACKAGED);
 	tcase_add_loop_test(t, row, 0, COUNT(differences));
 	suite_add_tcase(s, t);
 
