@@ -144,13 +144,25 @@ line_end(struct str text, size_t at)
 }
 
 static int
-limits(const struct header *h, size_t fields, size_t octets, struct err *err)
+read_limits(const struct header *h, size_t octets, struct err *err)
 {
-	if (h->n + fields > HEADER_FIELDS_MAX)
+	if (h->n == HEADER_FIELDS_MAX)
 		return err_set(err, "more than %d header fields", HEADER_FIELDS_MAX);
 	if (octets > HEADER_SECTION_MAX || h->size + octets > HEADER_SECTION_MAX)
 		return err_set(
 		    err, "header section over %u octets", HEADER_SECTION_MAX);
+	return 0;
+}
+
+static int
+edit_limits(const struct header *h, size_t fields, size_t octets, struct err *err)
+{
+	if (h->n + fields > HEADER_FIELDS_EDITED_MAX)
+		return err_set(
+		    err, "more than %d header fields", HEADER_FIELDS_EDITED_MAX);
+	if (h->size + octets > HEADER_SECTION_EDITED_MAX)
+		return err_set(
+		    err, "header section over %u octets", HEADER_SECTION_EDITED_MAX);
 	return 0;
 }
 
@@ -162,13 +174,13 @@ parse_field(struct header *h, struct str text, size_t *at, struct err *err)
 
 	do {
 		*at = line_end(text, *at);
-		if (limits(h, 1, *at - begin, err) != 0)
+		if (read_limits(h, *at - begin, err) != 0)
 			return -1;
 	} while (*at < text.len && ascii_blank(text.p[*at]));
 
 	char *raw = with_crlf(str_sub(text, begin, *at), &len);
 
-	if (limits(h, 1, len, err) != 0) {
+	if (read_limits(h, len, err) != 0) {
 		free(raw);
 		return -1;
 	}
@@ -315,7 +327,7 @@ header_insert(struct header *h, size_t at, struct str name, struct str value,
 	size_t len;
 	char *raw = build(name, value, lead_space, &len, err);
 
-	if (raw == NULL || limits(h, 1, len, err) != 0) {
+	if (raw == NULL || edit_limits(h, 1, len, err) != 0) {
 		free(raw);
 		return -1;
 	}
@@ -334,7 +346,7 @@ header_replace(struct header *h, size_t at, struct str name, struct str value,
 	/* The old size still counts, so a replacement near the limit may be refused. */
 	char *raw = build(name, value, lead_space, &len, err);
 
-	if (raw == NULL || limits(h, 0, len, err) != 0) {
+	if (raw == NULL || edit_limits(h, 0, len, err) != 0) {
 		free(raw);
 		return -1;
 	}

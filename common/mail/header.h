@@ -11,9 +11,13 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
-/* For what is read and for what edits may make of it. */
+/* Of what is read. */
 #define HEADER_FIELDS_MAX 2000
 #define HEADER_SECTION_MAX (512u * 1024)
+/* Of what edits may make of it: a message at the limit still takes our trace line and
+ * what filters put in. */
+#define HEADER_FIELDS_EDITED_MAX (HEADER_FIELDS_MAX + 1100)
+#define HEADER_SECTION_EDITED_MAX (2 * HEADER_SECTION_MAX)
 #define HEADER_NAME_MAX 998 /* octets of a name that is put in; RFC 5322 2.1.1 */
 
 struct header_field {
@@ -33,11 +37,13 @@ void header_free(struct header *h);
 /* Read a header section: fields up to the empty line, the first line that is not a
  * field, or the end of text.  CRLF and bare LF both end a line; a bare CR stays where
  * it is. What h held before is forgotten.  *body = offset of the body (behind the empty
- * line, or of the line that is no field).  The text is copied.  -1: a limit is passed. */
+ * line, or of the line that is no field).  The text is copied.  -1: a limit is passed.
+ */
 int header_parse(struct header *h, struct str text, size_t *body, struct err *err);
 
 size_t header_count(const struct header *h);
-/* The field at i (0 = topmost); NULL beyond the end.  Borrowed until the next change. */
+/* The field at i (0 = topmost); NULL beyond the end.  Borrowed until the next change.
+ */
 const struct header_field *header_at(const struct header *h, size_t i);
 /* Position of the nth field (from 1) of that name, any case; -1 when there is none. */
 ptrdiff_t header_find(const struct header *h, struct str name, size_t nth);

@@ -435,7 +435,8 @@ begin(struct milter_chain *c, enum step step, char cmd, chain_done *done, void *
 		return false;
 	}
 	if (c->ended || c->discard) {
-		c->reply.action = c->discard ? CHAIN_DISCARD : CHAIN_CONTINUE;
+		if (c->discard && step != STEP_UNKNOWN)
+			c->reply.action = CHAIN_DISCARD;
 		if (step == STEP_MESSAGE)
 			end_message(c);
 		finish(c, &c->reply);

@@ -20,7 +20,7 @@ struct milter_edit {
 	size_t n_header, n_envelope, n_body;
 	struct header *header; /* NULL: untouched */
 	unsigned char
-	    marks[HEADER_FIELDS_MAX]; /* enum mark, beside the fields of header */
+	    marks[HEADER_FIELDS_EDITED_MAX]; /* enum mark, beside the fields of header */
 	bool envelope_copied;
 	struct envelope envelope;
 	int body_fd; /* -1: untouched */

@@ -63,7 +63,7 @@ untouched(const struct header *h, struct str message, size_t body)
 {
 	struct buf out;
 
-	buf_init(&out, HEADER_SECTION_MAX);
+	buf_init(&out, HEADER_SECTION_EDITED_MAX);
 	must(header_render(h, &out) == 0);
 	struct str section = str_sub(message, 0, body);
 
@@ -90,7 +90,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct buf out;
 	size_t body;
 
-	buf_init(&out, HEADER_SECTION_MAX);
+	buf_init(&out, HEADER_SECTION_EDITED_MAX);
 	while (str_cut(&in, '\n', &line) && line.len > 0)
 		;
 	edits.len -= in.len;
@@ -104,6 +104,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		edit(h, line);
 	must(header_render(h, &out) == 0);
 	must(dirty || !bare_line_end(buf_str(&out)));
+	if (header_count(h) > HEADER_FIELDS_MAX || out.len > HEADER_SECTION_MAX)
+		goto done; /* more than is read again */
 	must(header_parse(again, buf_str(&out), &body, NULL) == 0);
 	must(body == out.len && header_count(again) == header_count(h));
 	for (size_t i = 0; i < header_count(h); i++)
