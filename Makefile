@@ -95,6 +95,9 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
+# Texts that a source takes in as they are.
+$(BUILD)/contrib/ctl/licenses.o: LICENSE $(wildcard contrib/licenses/*)
+
 $(BUILD)/libpostern.a: $(call obj,$(LIBSRC))
 	@rm -f $@
 	$(AR) rcs $@ $^

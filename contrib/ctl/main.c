@@ -9,6 +9,7 @@
 #include "contrib/ctl/check.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/explain.h"
+#include "contrib/ctl/licenses.h"
 #include "contrib/ctl/stats.h"
 #include "contrib/ctl/status.h"
 #include "contrib/ctl/test.h"
@@ -29,6 +30,7 @@ static const struct ctl_command commands[] = {
 	    "print the daemons' metrics", ctl_stats },
 	{ "test", "access DIR | greylist [-c FILE] <EVENTS",
 	    "run a daemon's engine over prepared cases", ctl_test },
+	{ "licenses", "", "print the licences of Postern and what it links", ctl_licenses },
 	{ "help", "[COMMAND]", "tell how a command is used", ctl_help },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
