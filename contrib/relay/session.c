@@ -140,7 +140,7 @@ session_say_lines(struct session *s, int code, const char *enhanced, struct str 
 		session_set_state(s, SESSION_CLOSED);
 }
 
-static void
+static void __attribute__((format(printf, 4, 0)))
 say(struct session *s, int code, const char *enhanced, const char *fmt, va_list ap)
 {
 	char text[600];
@@ -278,6 +278,7 @@ answer(struct session *s, int code, const char *enhanced, struct str text)
 {
 	enum session_question asked = s->asked;
 
+	assert(asked != ASK_NONE);
 	s->asked = ASK_NONE;
 	if (s->final && s->conf.pipelining_guard && s->in.len > 0) {
 		session_end(s, 554, "5.5.0", blind);
@@ -285,7 +286,6 @@ answer(struct session *s, int code, const char *enhanced, struct str text)
 	}
 	switch (asked) {
 	case ASK_NONE:
-		assert(!"an answer without a question");
 		break;
 	case ASK_CONNECT:
 		answer_connect(s, code, enhanced, text);
