@@ -22,9 +22,9 @@ rig_init(struct chain_rig *r, size_t n)
 		milter_peer_init(&r->peers[i], r->base, r->dir, names[i]);
 		r->confs[i] = (struct milter_filter_conf){ .name = names[i],
 			.address = r->peers[i].address,
-			.connect_ms = 2000,
-			.command_ms = 2000,
-			.content_ms = 2000 };
+			.connect_ms = 10000,
+			.command_ms = 10000,
+			.content_ms = 10000 };
 	}
 }
 

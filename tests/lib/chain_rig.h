@@ -16,7 +16,7 @@ struct chain_rig {
 	struct event_base *base;
 	size_t n;
 	struct milter_peer peers[3];
-	struct milter_filter_conf confs[3]; /* command 2 s, content 2 s, tempfail */
+	struct milter_filter_conf confs[3]; /* 10 s each, tempfail */
 	struct chain_driver d;
 	bool started;
 	struct buf octets; /* for packets of rules */

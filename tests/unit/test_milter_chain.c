@@ -213,7 +213,7 @@ static const struct {
 	{ "no negotiation", 'O', PEER_SEND, STR("\0\0\0\1c") },
 	{ "edit without NUL", 'E', PEER_SEND, STR("\0\0\0\5hX\0yy") },
 	{ "edit with a bad name", 'E', PEER_SEND, STR("\0\0\0\6hX:\0y\0") },
-	{ "edit with a second field", 'E', PEER_SEND, STR("\0\0\0\12hX\0y\nB:c\0") },
+	{ "edit with a second field", 'E', PEER_SEND, STR("\0\0\0\11hX\0y\nB:c\0") },
 	{ "recipient that is none", 'E', PEER_SEND, STR("\0\0\0\6+a b@\0") },
 	{ "null recipient", 'E', PEER_SEND, STR("\0\0\0\4+<>\0") },
 };
@@ -241,7 +241,8 @@ START_TEST(failure)
 
 	rig_init(&r, 1);
 	r.confs[0].on_failure = (int)policies[p].policy;
-	r.confs[0].command_ms = r.confs[0].content_ms = 60;
+	if (failing[f].act == PEER_SILENT)
+		r.confs[0].command_ms = r.confs[0].content_ms = 250;
 	milter_peer_rule(
 	    &r.peers[0], failing[f].cmd, 0, failing[f].act, failing[f].octets);
 	int code = rig_send(&r);
@@ -565,18 +566,18 @@ tick(evutil_socket_t fd, short what, void *arg)
 
 START_TEST(progress)
 {
-	struct timeval tv = { .tv_usec = 50000 };
+	struct timeval tv = { .tv_usec = 150000 };
 	struct chain_rig r;
 
 	rig_init(&r, 1);
-	r.confs[0].content_ms = 150;
+	r.confs[0].content_ms = 600;
 	milter_peer_rule(&r.peers[0], 'E', 1, PEER_SILENT, STR(""));
 	ticks = 0;
 	ticker = event_new(r.base, -1, EV_PERSIST, tick, &r.peers[0]);
 	event_add(ticker, &tv);
 	rig_start(&r);
 	if (_i == 1)
-		milter_chain_limit(r.d.chain, 120);
+		milter_chain_limit(r.d.chain, 400);
 	ck_assert_int_eq(rig_send(&r), _i == 0 ? 250 : 451);
 	ck_assert_int_eq(ticks >= 5, _i == 0);
 	event_free(ticker);
