@@ -34,13 +34,15 @@
 	4096 /* of our own libmilter; its macro lists are the longest                  \
 	      */
 
-/* Everything here is set before the thread starts; the door afterwards under its lock.
- */
+/* Everything here is set before the thread starts; the door under its lock, because the
+ * worker may begin to drain before we serve. */
 static struct {
-	pthread_mutex_t lock; /* of shared_fd and number's target */
+	pthread_mutex_t lock; /* of shared_fd, diverted and number's target */
 	int number; /* what libmilter polls */
 	int private_fd;
-	int shared_fd; /* -1: diverted */
+	int given_fd; /* the listening socket that becomes shared_fd */
+	int shared_fd; /* -1: not serving yet, or diverted */
+	bool diverted; /* nobody new comes in any more */
 	int path_fd; /* the private socket's inode: the name is gone at once */
 	int wake_fd; /* semaphore: counts callbacks that began to wait */
 	int conn; /* the thread's; -1: none */
@@ -49,7 +51,7 @@ static struct {
 	_Atomic uint64_t count;
 	void (*ready)(void *);
 	void *ready_arg;
-} ping = { .lock = PTHREAD_MUTEX_INITIALIZER, .conn = -1 };
+} ping = { .lock = PTHREAD_MUTEX_INITIALIZER, .shared_fd = -1, .conn = -1 };
 
 static int
 set_nonblocking(int fd)
@@ -93,7 +95,7 @@ bind_private(struct err *err)
 int
 milter_ping_init(int shared_fd, int *number, struct err *err)
 {
-	ping.shared_fd = shared_fd;
+	ping.given_fd = shared_fd;
 	ping.private_fd =
 	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ping.private_fd < 0)
@@ -205,6 +207,7 @@ void
 milter_ping_divert(void)
 {
 	pthread_mutex_lock(&ping.lock);
+	ping.diverted = true;
 	if (ping.shared_fd >= 0) {
 		put_over_number(ping.private_fd);
 		close(ping.shared_fd);
@@ -316,15 +319,20 @@ int
 milter_ping_start(void (*ready)(void *arg), void *arg, struct err *err)
 {
 	pthread_t thread;
-
 	sigset_t wake;
 
 	ping.ready = ready;
 	ping.ready_arg = arg;
-	ping.listener = pthread_self();
 	sigemptyset(&wake);
 	sigaddset(&wake, WAKE_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
+	pthread_mutex_lock(&ping.lock);
+	ping.listener = pthread_self();
+	if (ping.diverted)
+		close(ping.given_fd);
+	else
+		ping.shared_fd = ping.given_fd;
+	pthread_mutex_unlock(&ping.lock);
 	errno = pthread_create(&thread, NULL, ping_thread, NULL);
 	if (errno != 0)
 		return err_errno(err, "thread of the self-ping");
