@@ -242,6 +242,7 @@ hand_over(struct connection *c)
 	out.envelope.size = out.header.len + out.body_len;
 	c->envelope.size = out.envelope.size;
 	c->handoff = handoff_start(&c->gate->handoff, &out, on_handoff, c);
+	handoff_message_clear(&out);
 }
 
 static void

@@ -66,8 +66,8 @@ struct handoff_answer {
 };
 
 struct handoff;
-/* Takes what *m holds, and leaves it cleared.  done is called exactly once from the
- * loop, never from within. */
+/* Takes what *m holds, and leaves it empty (to be cleared all the same).  done is called
+ * exactly once from the loop, never from within. */
 struct handoff *handoff_start(struct handoff_env *env, struct handoff_message *m,
     void (*done)(void *arg, const struct handoff_answer *answer), void *arg);
 /* The client is gone; done is not called any more.  What the next tier has not taken
