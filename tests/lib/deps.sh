@@ -6,14 +6,17 @@
 #
 #	deps.sh          what `make`, `make demo` and `make check` need
 #	deps.sh fuzz     that, and the compiler with libFuzzer
+#	deps.sh --list   prints the names
 #
 # Mail servers are never among them: tests/lib/peers.sh unpacks those under build/.
 set -u
 
 need="gcc libc6-dev make pkg-config
-	libxxhash-dev libc-ares-dev liblmdb-dev libmilter-dev libevent-dev libssl-dev libseccomp-dev libclamav-dev
+	libxxhash-dev libc-ares-dev liblmdb-dev libmilter-dev libevent-dev libseccomp-dev
+	libclamav-dev
 	check python3 openssl strace mandoc"
 [ "${1:-}" = fuzz ] && need="$need clang-14 libclang-rt-14-dev llvm-14"
+[ "${1:-}" = --list ] && { printf '%s\n' $need; exit 0; }
 
 # As root: $2... are the names of the packages.  update only when the lists on this host
 # do not know one of them, or know a version that the mirror no longer has.
