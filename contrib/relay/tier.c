@@ -21,6 +21,7 @@
 #include "common/base/xalloc.h"
 #include "common/run/ready.h"
 #include "common/run/supervisor.h"
+#include "contrib/relay/confine.h"
 #include "contrib/relay/deliver.h"
 #include "contrib/relay/listener.h"
 #include "contrib/relay/queue_process.h"
@@ -139,6 +140,24 @@ lock_spool(const char *path)
 	return flock(fd, LOCK_EX) == 0;
 }
 
+/* Who talks to strangers sees no spool (see confine.h). */
+static bool
+confine(const struct relay_conf *conf, enum kind kind)
+{
+	const char *paths[] = { conf->mailertable, conf->relay_domains_file };
+	struct err err;
+	bool active;
+
+	if (confine_files(paths, kind == KIND_LISTENER ? 2 : 0, &active, &err) < 0) {
+		log_err("confine", &err);
+		return false;
+	}
+	if (!active)
+		log_msg(LOG_LEVEL_DEBUG, "confine", "%s runs without Landlock",
+		    kind_names[kind]);
+	return true;
+}
+
 static int
 child_body(const struct run *r, enum kind kind)
 {
@@ -153,6 +172,8 @@ child_body(const struct run *r, enum kind kind)
 		.cache_entries = (size_t)dns->cache_entries,
 	};
 
+	if (kind != KIND_QUEUE && !confine(t->settings.relay, kind))
+		return 71;
 	switch (kind) {
 	case KIND_QUEUE:
 		if (!lock_spool(t->settings.relay->spool))
