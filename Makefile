@@ -32,7 +32,7 @@ LD_ALL := $(LDFLAGS) $(SANLD) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-n
 # What each program may link; nothing is linked that is not listed here.
 PKG_base   := libxxhash
 PKG_net    := libcares
-PKG_db     := lmdb
+PKG_db     := lmdb hiredis
 PKG_milter := milter
 PKG_jail   := libseccomp
 PKG_clamav := libclamav

@@ -19,7 +19,7 @@ struct store {
 	void *state;
 };
 
-static const struct store_engine *const engines[] = { &store_embedded };
+static const struct store_engine *const engines[] = { &store_embedded, &store_redis };
 
 static const char *const event_names[EVENT_KINDS] = {
 	[EVENT_VIRUS] = "virus",
@@ -53,7 +53,8 @@ store_open(const struct store_conf *conf, struct err *err)
 	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
 		if (strcmp(engines[i]->name, conf->engine) == 0)
 			return store_of(engines[i], engines[i]->open(conf, err));
-	err_set(err, "no store engine \"%s\", expected \"embedded\"", conf->engine);
+	err_set(err, "no store engine \"%s\", expected \"embedded\" or \"redis\"",
+	    conf->engine);
 	return NULL;
 }
 

@@ -29,17 +29,24 @@ enum store_state {
 struct store;
 
 struct store_conf {
-	const char *engine; /* "embedded" */
+	const char *engine; /* "embedded", "redis" */
 	const char *path; /* embedded: directory, made when missing */
 	uint64_t
 	    size_max; /* embedded: bytes of the file; what expires first makes room */
 	int64_t sync_ms; /* embedded: how much of the last writing a power cut may cost;
 			    0: none, every answer waits for the disk */
 	int64_t snapshot_s; /* embedded: seconds between snapshots; 0: none */
+	/* redis: see db/store_redis.h; NULL counts as "" */
+	const char *address; /* "unix:/path", "192.0.2.1:6379" */
+	const char *user, *password_file; /* "": none; the file's first line is it */
+	const char *prefix; /* of all keys */
+	int64_t database, connections;
+	int64_t deadline_ms; /* of one question, from asking to the answer */
 };
 
 /* Open after the worker's fork; several processes of a host may have the same path
- * open, one process only once.  NULL: err says why. */
+ * open, one process only once.  A Redis server that is away is no error: its store
+ * answers STORE_DOWN until it is there.  NULL: err says why. */
 struct store *store_open(const struct store_conf *conf, struct err *err);
 /* Answers what was asked, then closes; accepts NULL. */
 void store_close(struct store *s);
@@ -91,7 +98,7 @@ struct rate_answer {
 struct future *store_rate_add(struct store *s, struct str name, int64_t n,
     int64_t burst, int64_t rate, int64_t per, int64_t now);
 
-/* Entries and octets in use, for status. */
+/* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;
 	char note[120]; /* how it was opened: "recovered from snapshot", ... */

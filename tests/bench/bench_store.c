@@ -147,7 +147,10 @@ main(void)
 	if (mkdtemp(dir) == NULL)
 		return 1;
 	char *path = xasprintf("%s/state", dir), *bare_path = xasprintf("%s/bare", dir);
-	const struct store_conf conf = { "embedded", path, 1u << 30, 1000, 0 };
+	const struct store_conf conf = { .engine = "embedded",
+		.path = path,
+		.size_max = 1u << 30,
+		.sync_ms = 1000 };
 	struct store *store = store_open(&conf, &err);
 	if (store == NULL) {
 		fprintf(stderr, "%s\n", err.text);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unpacks a real server for the tests, without installing it:
 #
-#	peers.sh postfix|sendmail|opendkim
+#	peers.sh postfix|sendmail|opendkim|redis
 #
 # prints the directory that holds its files (build/peers/NAME by default, PEERS_DIR names
 # another parent).  Packages and those libraries of theirs that this host lacks come from
@@ -15,7 +15,8 @@ case $name in
 postfix) packages="postfix" ;;
 sendmail) packages="sendmail-bin sendmail-base sendmail-cf m4" ;;
 opendkim) packages="opendkim opendkim-tools" ;;
-*) echo "usage: peers.sh postfix|sendmail|opendkim" >&2; exit 64 ;;
+redis) packages="redis-server redis-tools" ;;
+*) echo "usage: peers.sh postfix|sendmail|opendkim|redis" >&2; exit 64 ;;
 esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -58,7 +59,7 @@ fetch()
 	for lib in $(dpkg-deb -f "$deb" Depends Pre-Depends |
 	    sed 's/^[A-Za-z-]*: //; s/([^)]*)//g; s/|[^,]*//g; s/:any//g' | tr ',' ' '); do
 		case $lib in
-		lib*|liblua*) installed "$lib" || fetch "$lib" ;;
+		lib*|lua-*) installed "$lib" || fetch "$lib" ;;
 		esac
 	done
 }

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The connection of store_redis_link.h: hiredis without its blocking calls.  The server
+ * is not trusted with our memory: arrays have a bound, and so has what is read ahead.
+ */
+#include "db/store_redis_link.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "common/base/clock.h"
+#include "common/base/ip.h"
+#include "db/store_redis_reply.h"
+
+#define PORT_DEFAULT 6379
+#define ELEMENTS_MAX 16 /* of an array: our scripts answer with four */
+#define AHEAD_MAX (1u << 20) /* octets; the longest answer is that of INFO: 8 kB */
+
+bool
+store_address_parse(struct str s, struct store_address *out)
+{
+	struct store_address a = { .port = PORT_DEFAULT };
+	ptrdiff_t colon = str_rindex(s, ':');
+	uint64_t port;
+	struct ip ip;
+
+	if (str_starts(s, STR("unix:")))
+		s = str_sub(s, 5, s.len);
+	if (s.len > 0 && s.p[0] == '/') {
+		if (s.len < 2 || s.len >= sizeof(a.path) || str_has(s, '\0'))
+			return false;
+		memcpy(a.path, s.p, s.len);
+	} else if (ip_parse(s, &ip)) {
+		ip_format(&ip, a.ip);
+	} else if (colon > 0 && ip_parse(str_sub(s, 0, (size_t)colon), &ip) &&
+	    (ip.family == AF_INET || s.p[0] == '[') &&
+	    str_to_uint(str_sub(s, (size_t)colon + 1, s.len), 1, 65535, &port)) {
+		ip_format(&ip, a.ip);
+		a.port = (uint16_t)port;
+	} else {
+		return false;
+	}
+	if (out != NULL)
+		*out = a;
+	return true;
+}
+
+bool
+store_prefix_good(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!ascii_alnum(s.p[i]) && strchr("._-", s.p[i]) == NULL)
+			return false;
+	return s.len > 0 && s.len <= STORE_PREFIX_MAX && !str_has(s, '\0');
+}
+
+/* --- octets --- */
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t elements_t; /* the type changed between hiredis' versions */
+#else
+typedef int elements_t;
+#endif
+
+static void *
+array_new(const redisReadTask *task, elements_t n)
+{
+	const redisReplyObjectFunctions *own = task->privdata;
+
+	return n >= 0 && n <= ELEMENTS_MAX ? own->createArray(task, n) : NULL;
+}
+
+void
+store_link_close(struct store_link *l)
+{
+	if (l->c != NULL)
+		redisFree(l->c);
+	l->c = NULL;
+	l->pending = 0;
+}
+
+bool
+store_link_stale(const struct store_link *l)
+{
+	struct pollfd p = { .fd = l->c->fd, .events = POLLIN };
+
+	return l->c->err != 0 || l->pending > 0 ||
+	    l->c->reader->len > l->c->reader->pos || poll(&p, 1, 0) != 0;
+}
+
+int
+store_link_send(struct store_link *l, const struct store_command *c)
+{
+	/* hiredis wants pointers that it may change, though it does not. */
+	const char *argv[STORE_COMMAND_ARGS];
+
+	memcpy(argv, c->argv, sizeof(argv[0]) * (size_t)c->argc);
+	if (redisAppendCommandArgv(l->c, c->argc, argv, c->len) != REDIS_OK)
+		return -1;
+	l->pending++;
+	return 0;
+}
+
+static int
+broken(const struct store_link *l, struct err *err)
+{
+	if (l->c->err == REDIS_ERR_IO && errno != 0)
+		return err_errno(err, "connection to Redis");
+	return err_set(err, "connection to Redis: %s", l->c->errstr);
+}
+
+/* Wait until octets come, or can go.  0: the deadline has come. */
+static int
+wait_ready(struct store_link *l, bool writing, int64_t deadline_ms, struct err *err)
+{
+	struct pollfd p = { .fd = l->c->fd,
+		.events = (short)(POLLIN | (writing ? POLLOUT : 0)) };
+
+	for (;;) {
+		int64_t left = deadline_ms - clock_mono_ms();
+		int n = poll(&p, 1, left <= 0 ? 0 : left > 60000 ? 60000 : (int)left);
+
+		if (n > 0)
+			return 1;
+		if (n < 0 && errno != EINTR)
+			return err_errno(err, "poll");
+		if (n == 0 && left <= 0)
+			return 0;
+	}
+}
+
+int
+store_link_next(
+    struct store_link *l, int64_t deadline_ms, redisReply **reply, struct err *err)
+{
+	int written = 0, rc;
+	void *got = NULL;
+
+	for (;;) {
+		errno = 0;
+		if (!written && redisBufferWrite(l->c, &written) != REDIS_OK)
+			return broken(l, err);
+		if (redisGetReplyFromReader(l->c, &got) != REDIS_OK)
+			return broken(l, err);
+		if (got != NULL) {
+			*reply = got;
+			l->pending--;
+			return 1;
+		}
+		rc = wait_ready(l, !written, deadline_ms, err);
+		if (rc <= 0)
+			return rc;
+		/* Without octets to read this returns at once: it does not block. */
+		errno = 0;
+		if (redisBufferRead(l->c) != REDIS_OK)
+			return broken(l, err);
+		if (l->c->reader->len - l->c->reader->pos > AHEAD_MAX)
+			return err_set(err,
+			    "Redis answers with more than %u octets at once",
+			    AHEAD_MAX);
+	}
+}
+
+/* --- the greeting --- */
+
+#define GREETINGS_MAX (3 + STORE_SCRIPTS)
+
+struct greeting {
+	const char *what; /* for the log */
+	int script; /* that is loaded; -1: none */
+	bool must; /* no error is good enough */
+};
+
+struct greetings {
+	struct greeting list[GREETINGS_MAX];
+	size_t n;
+	int rc;
+};
+
+static void
+greet(struct store_link *l, struct greetings *g, const struct store_command *c,
+    struct greeting greeting)
+{
+	g->list[g->n++] = greeting;
+	g->rc |= store_link_send(l, c);
+}
+
+static void
+greet_load(struct store_link *l, struct greetings *g, int script)
+{
+	struct store_command c;
+
+	store_command_init(&c);
+	store_command_add(&c, STR("SCRIPT"));
+	store_command_add(&c, STR("LOAD"));
+	store_command_add(&c, store_script_source((enum store_script)script));
+	greet(l, g, &c, (struct greeting){ "a script", script, false });
+}
+
+static int
+greetings_send(
+    struct store_link *l, struct greetings *g, const struct store_link_conf *conf)
+{
+	char key[STORE_PREFIX_MAX + 16];
+	struct store_command c;
+
+	if (conf->password[0] != '\0') {
+		store_command_init(&c);
+		store_command_add(&c, STR("AUTH"));
+		if (conf->user[0] != '\0')
+			store_command_add(&c, str_of(conf->user));
+		store_command_add(&c, str_of(conf->password));
+		greet(l, g, &c, (struct greeting){ "to authenticate", -1, true });
+	}
+	if (conf->database != 0) {
+		store_command_init(&c);
+		store_command_add(&c, STR("SELECT"));
+		store_command_int(&c, conf->database);
+		greet(l, g, &c, (struct greeting){ "the database", -1, true });
+	}
+	for (int i = 0; i < STORE_SCRIPTS; i++)
+		greet_load(l, g, i);
+	/* A write of nothing: who refuses it as a replica is not the server for us. */
+	int len = snprintf(key, sizeof(key), "%s:1:probe", conf->prefix);
+	store_command_init(&c);
+	store_command_add(&c, STR("DEL"));
+	store_command_add(&c, (struct str){ key, (size_t)len });
+	greet(l, g, &c, (struct greeting){ "a write", -1, false });
+	return g->rc;
+}
+
+/* Where an ACL forbids SCRIPT or DEL we can do without, and a server that is full still
+ * lets us read. */
+static int
+greeting_judge(struct store_link *l, const struct greeting *g, const redisReply *r,
+    struct err *err)
+{
+	enum store_reply class = store_reply_class(r);
+
+	if (g->script >= 0 &&
+	    store_reply_digest(r, l->digest[g->script]) != STORE_REPLY_OK)
+		l->digest[g->script][0] = '\0';
+	if (class == STORE_REPLY_AWAY || (g->must && class != STORE_REPLY_OK))
+		return err_set(err, "Redis refuses %s: %.*s", g->what,
+		    (int)(r->len < 200 ? r->len : 200), r->str);
+	return 0;
+}
+
+static int
+greetings_read(struct store_link *l, const struct greetings *g, int64_t deadline_ms,
+    struct err *err)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		redisReply *r;
+		int rc = store_link_next(l, deadline_ms, &r, err);
+
+		if (rc == 0)
+			return err_set(err, "Redis did not answer in time");
+		if (rc < 0)
+			return -1;
+		rc = greeting_judge(l, &g->list[i], r, err);
+		freeReplyObject(r);
+		if (rc != 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+store_link_open(struct store_link *l, const struct store_link_conf *conf,
+    int64_t deadline_ms, struct err *err)
+{
+	const struct store_address *a = &conf->address;
+
+	memset(l, 0, sizeof(*l));
+	errno = 0;
+	l->c = a->path[0] != '\0' ? redisConnectUnixNonBlock(a->path)
+				  : redisConnectNonBlock(a->ip, a->port);
+	if (l->c == NULL)
+		return err_set(err, "connection to Redis: out of memory");
+	if (l->c->err != 0) {
+		(void)broken(l, err);
+		store_link_close(l);
+		return -1;
+	}
+	redisReplyObjectFunctions *own = l->c->reader->fn;
+	l->fn = *own;
+	l->fn.createArray = array_new;
+	l->c->reader->fn = &l->fn;
+	l->c->reader->privdata = own;
+	struct greetings g = { .n = 0 };
+	if (greetings_send(l, &g, conf) != 0)
+		(void)err_set(err, "connection to Redis: out of memory");
+	else if (greetings_read(l, &g, deadline_ms, err) == 0)
+		return 0;
+	store_link_close(l);
+	return -1;
+}

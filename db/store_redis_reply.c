@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Replies of store_redis_reply.h.  No connection is seen here, so that a fuzzer can
+ * feed any octets through hiredis' reader into it. */
+#include "db/store_redis_reply.h"
+
+#include <stdio.h>
+
+static const char *const reply_names[] = {
+	[STORE_REPLY_OK] = "ok",
+	[STORE_REPLY_FULL] = "full",
+	[STORE_REPLY_REFUSED] = "refused",
+	[STORE_REPLY_AWAY] = "away",
+	[STORE_REPLY_NOSCRIPT] = "noscript",
+	[STORE_REPLY_BAD] = "bad",
+};
+_Static_assert(sizeof(reply_names) / sizeof(reply_names[0]) == STORE_REPLIES,
+    "a name for every class");
+
+const char *
+store_reply_name(enum store_reply reply)
+{
+	return reply_names[reply];
+}
+
+static const struct {
+	const char *code;
+	enum store_reply class;
+} codes[] = {
+	{ "OOM", STORE_REPLY_FULL },
+	{ "MISCONF", STORE_REPLY_REFUSED },
+	{ "NOREPLICAS", STORE_REPLY_REFUSED },
+	{ "NOPERM", STORE_REPLY_REFUSED },
+	{ "NOSCRIPT", STORE_REPLY_NOSCRIPT },
+	{ "READONLY", STORE_REPLY_AWAY },
+	{ "LOADING", STORE_REPLY_AWAY },
+	{ "MASTERDOWN", STORE_REPLY_AWAY },
+	{ "BUSY", STORE_REPLY_AWAY },
+	{ "NOAUTH", STORE_REPLY_AWAY },
+	{ "WRONGPASS", STORE_REPLY_AWAY },
+	{ "CLUSTERDOWN", STORE_REPLY_AWAY },
+	{ "TRYAGAIN", STORE_REPLY_AWAY },
+	{ "MOVED", STORE_REPLY_AWAY },
+	{ "ASK", STORE_REPLY_AWAY },
+};
+
+/* "OOM command not ..."; from within a script older servers say "ERR Error running
+ * script (...): -OOM command not ...". */
+static bool
+has_code(struct str text, const char *code)
+{
+	struct str want = str_of(code), word;
+
+	for (bool first = true; str_word(&text, &word); first = false)
+		if ((first && str_eq(word, want)) ||
+		    (word.len > 1 && word.p[0] == '-' &&
+			str_eq(str_sub(word, 1, word.len), want)))
+			return true;
+	return false;
+}
+
+enum store_reply
+store_reply_class(const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_ERROR)
+		return STORE_REPLY_OK;
+	struct str text = { reply->str, reply->len };
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (has_code(text, codes[i].code))
+			return codes[i].class;
+	return STORE_REPLY_BAD;
+}
+
+/* n whole numbers of an array of just that many. */
+static enum store_reply
+numbers(const redisReply *reply, size_t n, int64_t *out)
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
+		return STORE_REPLY_BAD;
+	for (size_t i = 0; i < n; i++) {
+		const redisReply *e = reply->element[i];
+
+		if (e == NULL || e->type != REDIS_REPLY_INTEGER)
+			return STORE_REPLY_BAD;
+		out[i] = e->integer;
+	}
+	/* The last one of every script: how many values were bad. */
+	return out[n - 1] >= 0 && out[n - 1] <= 16 ? STORE_REPLY_OK : STORE_REPLY_BAD;
+}
+
+enum store_reply
+store_reply_greylist(
+    const redisReply *reply, struct greylist_seen *out, uint64_t *bad_values)
+{
+	int64_t v[4];
+	enum store_reply class = numbers(reply, 4, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < GREYLIST_NEW || v[0] > GREYLIST_WHITELISTED || v[2] < 0 ||
+	    (v[2] == 0) != (v[0] == GREYLIST_WHITELISTED))
+		return STORE_REPLY_BAD;
+	*out = (struct greylist_seen){ (enum greylist_state)v[0], v[1], v[2] };
+	*bad_values = (uint64_t)v[3];
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_event(
+    const redisReply *reply, struct event_answer *out, uint64_t *bad_values)
+{
+	int64_t v[3];
+	enum store_reply class = numbers(reply, 3, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0)
+		return STORE_REPLY_BAD;
+	*out = (struct event_answer){ STORE_OK, v[0], v[1] };
+	*bad_values = (uint64_t)v[2];
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_rate(const redisReply *reply, struct rate_answer *out, uint64_t *bad_values)
+{
+	int64_t v[4];
+	enum store_reply class = numbers(reply, 4, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0 || v[0] > 1 || v[1] < 0 || v[2] < -1 || (v[0] == 1 && v[2] != 0))
+		return STORE_REPLY_BAD;
+	*out = (struct rate_answer){ STORE_OK, v[0] == 1, v[1], v[2] };
+	*bad_values = (uint64_t)v[3];
+	return STORE_REPLY_OK;
+}
+
+/* The number at the start of s, up to a comma or its end. */
+static bool
+number_at(struct str s, uint64_t *out)
+{
+	struct str head;
+
+	return str_cut(&s, ',', &head) && str_to_uint(head, 0, INT64_MAX, out);
+}
+
+static void
+stats_line(struct str line, struct str db, struct store_stats *out)
+{
+	struct str name;
+	uint64_t n;
+
+	if (!str_cut(&line, ':', &name))
+		return;
+	if (str_is(name, "used_memory") && number_at(line, &n))
+		out->bytes = n;
+	else if (str_is(name, "maxmemory") && number_at(line, &n))
+		out->size_max = n;
+	else if (str_eq(name, db) && str_starts(line, STR("keys=")) &&
+	    number_at(str_sub(line, 5, line.len), &n))
+		out->entries = n;
+	else if (str_is(name, "redis_version") || str_is(name, "role")) {
+		/* for a person; the log quotes what is strange in it */
+		size_t used = strlen(out->note);
+
+		snprintf(out->note + used, sizeof(out->note) - used, "%s%.*s",
+		    used == 0 ? "redis " : " ", (int)(line.len < 40 ? line.len : 40),
+		    line.p);
+	}
+}
+
+enum store_reply
+store_reply_stats(const redisReply *reply, int64_t database, struct store_stats *out)
+{
+	enum store_reply class = store_reply_class(reply);
+	struct str text = { reply->str, reply->len }, line;
+	char db[32];
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_STRING)
+		return STORE_REPLY_BAD;
+	int len = snprintf(db, sizeof(db), "db%lld", (long long)database);
+	*out = (struct store_stats){ 0 };
+	while (str_cut(&text, '\n', &line))
+		stats_line(str_trim(line), (struct str){ db, (size_t)len }, out);
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_digest(const redisReply *reply, char digest[41])
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if ((reply->type != REDIS_REPLY_STRING && reply->type != REDIS_REPLY_STATUS) ||
+	    reply->len != 40)
+		return STORE_REPLY_BAD;
+	for (int i = 0; i < 40; i++)
+		if (!ascii_digit(reply->str[i]) &&
+		    !(reply->str[i] >= 'a' && reply->str[i] <= 'f'))
+			return STORE_REPLY_BAD;
+	memcpy(digest, reply->str, 40);
+	digest[40] = '\0';
+	return STORE_REPLY_OK;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a Redis server answered, read as foreign: types, lengths and ranges are checked,
+ * and what is not as our scripts write it is no answer.  Pure. */
+#ifndef POSTERN_DB_STORE_REDIS_REPLY_H
+#define POSTERN_DB_STORE_REDIS_REPLY_H
+
+#include <hiredis/hiredis.h>
+
+#include "db/store.h"
+
+enum store_reply {
+	STORE_REPLY_OK,
+	STORE_REPLY_FULL, /* -OOM: no room */
+	STORE_REPLY_REFUSED, /* this command: -MISCONF, -NOREPLICAS, -NOPERM */
+	STORE_REPLY_AWAY, /* this server: -READONLY, -LOADING, -NOAUTH, -BUSY, ... */
+	STORE_REPLY_NOSCRIPT, /* the whole text is wanted */
+	STORE_REPLY_BAD, /* anything else */
+	STORE_REPLIES,
+};
+const char *store_reply_name(enum store_reply reply);
+
+/* The class of an error reply; OK when it is none. */
+enum store_reply store_reply_class(const redisReply *reply);
+
+/* Read into out, which is changed only when the return is OK.  *bad_values: values
+ * under our keys that the script could not read and took for absent. */
+enum store_reply store_reply_greylist(
+    const redisReply *reply, struct greylist_seen *out, uint64_t *bad_values);
+enum store_reply store_reply_event(
+    const redisReply *reply, struct event_answer *out, uint64_t *bad_values);
+enum store_reply store_reply_rate(
+    const redisReply *reply, struct rate_answer *out, uint64_t *bad_values);
+/* INFO; entries: of this database. */
+enum store_reply store_reply_stats(
+    const redisReply *reply, int64_t database, struct store_stats *out);
+/* SCRIPT LOAD: 40 hex digits. */
+enum store_reply store_reply_digest(const redisReply *reply, char digest[41]);
+
+#endif
