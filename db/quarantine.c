@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +46,26 @@ write_head(struct buf *head, const struct quarantine_note *notes, size_t n_notes
 	buf_add_char(head, '\n');
 }
 
+/* A fresh file; the lock keeps quarantine_clean() of another process away from it, which
+ * may have come between. */
+static int
+open_locked(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	for (int tries = 0; tries < 10; tries++) {
+		int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+
+		if (fd < 0)
+			return -1;
+		if (flock(fd, LOCK_EX) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 1)
+			return fd;
+		close(fd);
+	}
+	errno = EBUSY;
+	return -1;
+}
+
 int
 quarantine_store(const char *dir, const struct quarantine_note *notes, size_t n_notes,
     struct str message, char id[ID_SIZE], struct err *err)
@@ -63,7 +84,11 @@ quarantine_store(const char *dir, const struct quarantine_note *notes, size_t n_
 	snprintf(temp, sizeof(temp), "%s.tmp", id);
 	snprintf(name, sizeof(name), "%s.eml", id);
 	write_head(&head, notes, n_notes);
-	fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (head.failed) {
+		err_set(err, "notes for the quarantine of over %d octets", HEAD_MAX);
+		goto out;
+	}
+	fd = open_locked(dir_fd, temp);
 	if (fd < 0 || write_all(fd, buf_str(&head)) != 0 || write_all(fd, message) != 0 ||
 	    fsync(fd) != 0) {
 		err_errno(err, "cannot write to the quarantine %s", dir);
@@ -87,6 +112,21 @@ out:
 	return rc;
 }
 
+/* Left by a process that is no more: whoever writes holds a lock.  0 removed. */
+static int
+remove_unlocked(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int rc = -1;
+
+	if (fd < 0)
+		return -1;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		rc = unlinkat(dir_fd, name, 0);
+	close(fd);
+	return rc;
+}
+
 int
 quarantine_clean(const char *dir, struct err *err)
 {
@@ -103,7 +143,7 @@ quarantine_clean(const char *dir, struct err *err)
 
 		if (str_ends_nocase(name, STR(".tmp")) &&
 		    id_ok(str_sub(name, 0, name.len - 4)) &&
-		    unlinkat(dirfd(d), entry->d_name, 0) == 0)
+		    remove_unlocked(dirfd(d), entry->d_name) == 0)
 			removed++;
 	}
 	closedir(d);

@@ -4,6 +4,7 @@
  * one idle worker more than jobs run, so that no message waits for a fork. */
 #include "common/run/jail.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -177,6 +178,39 @@ remove_tree(const char *dir)
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* "name.PID.N" of a master that is no more: it was killed, and its workers with it. */
+static bool
+is_left_over(const struct master *m, struct str entry)
+{
+	struct str name = str_of(m->ops->name), pid;
+	uint64_t number, count;
+
+	if (!str_starts(entry, name) || entry.len == name.len || entry.p[name.len] != '.')
+		return false;
+	struct str rest = str_sub(entry, name.len + 1, entry.len);
+	return str_cut(&rest, '.', &pid) && str_to_uint(pid, 1, INT32_MAX, &number) &&
+	    str_to_uint(rest, 0, UINT32_MAX, &count) &&
+	    kill((pid_t)number, 0) != 0 && errno == ESRCH;
+}
+
+static void
+remove_left_over(const struct master *m)
+{
+	DIR *d = opendir(m->conf->tmp);
+	struct dirent *entry;
+
+	if (d == NULL)
+		return; /* told when a worker is to be started */
+	while ((entry = readdir(d)) != NULL)
+		if (is_left_over(m, str_of(entry->d_name))) {
+			char *path = xasprintf("%s/%s", m->conf->tmp, entry->d_name);
+
+			remove_tree(path);
+			free(path);
+		}
+	closedir(d);
+}
+
 static void
 worker_end(struct master *m, size_t i)
 {
@@ -306,6 +340,12 @@ take_request(struct master *m, int client_fd, struct jail_packet *p)
 {
 	if (p->fds[0] < 0 || m->n_waiting >= m->conf->queue_max) {
 		answer_client(m, client_fd, &p->head, JAIL_BUSY, false);
+		jail_packet_close(p);
+		return;
+	}
+	/* It has cost enough workers. */
+	if (failures_of(m, p->head.hash) >= JAIL_POISON) {
+		answer_client(m, client_fd, &p->head, JAIL_FAILED, false);
 		jail_packet_close(p);
 		return;
 	}
@@ -564,6 +604,7 @@ jail_master(const struct jail_ops *ops, void *arg, const struct jail_conf *conf,
 		return EX_CONFIG;
 	}
 	m->signal_fd = signals_as_fd(life_fd >= 0);
+	remove_left_over(m);
 	keep_workers(m);
 	if (ready != NULL)
 		ready(arg);

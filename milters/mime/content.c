@@ -6,11 +6,14 @@
 #include "milters/mime/content.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/mail/charset.h"
 #include "common/mail/mime.h"
 
 /* --- names --- */
+
+#define COLONS_MAX 4 /* from either end */
 
 /* Characters that show nothing but change what a name seems to be: bidirectional marks,
  * joiners, soft hyphen, controls. */
@@ -32,7 +35,25 @@ fold(uint32_t c)
 		return c - 0xff01 + '!';
 	if (c == 0xa0 || c == 0x3000)
 		return ' ';
+	if (c == 0) /* where some readers see the name's end, as at a colon */
+		return ':';
 	return c;
+}
+
+/* Octets that file systems and readers drop from a name's end, or that end what they
+ * take for the name: "a.exe. .", "a.exe/", "a.exe;", "\"a.exe\"". */
+static bool
+ends_nothing(char c)
+{
+	return c != '\0' && strchr(" .\"'<>|*?/\\;,", c) != NULL;
+}
+
+static struct str
+without_tail(struct str s)
+{
+	while (s.len > 0 && ends_nothing(s.p[s.len - 1]))
+		s.len--;
+	return s;
 }
 
 static void
@@ -46,14 +67,6 @@ clean_name(struct str name, struct buf *out)
 		else if (!is_invisible(c))
 			utf8_add(out, c);
 	}
-	/* "a.exe::$DATA" opens a.exe on some systems, "a.exe. ." on others. */
-	struct str s = buf_str(out);
-	ptrdiff_t stream = str_index(s, ':');
-	if (stream > 1)
-		out->len = (size_t)stream;
-	while (out->len > 0 &&
-	    (out->p[out->len - 1] == '.' || out->p[out->len - 1] == ' '))
-		out->len--;
 }
 
 static struct str
@@ -65,16 +78,14 @@ listed(const struct conf_strings *endings, struct str ending)
 	return (struct str){ "", 0 };
 }
 
-struct str
-content_forbidden_ending(const struct conf_strings *endings, struct str name)
+/* The right two endings of a name that is clean already. */
+static struct str
+clean_ending(const struct conf_strings *endings, struct str rest)
 {
 	struct str hit = { "", 0 };
-	struct buf clean;
 
-	buf_init(&clean, INSPECTION_TEXT_MAX * 4);
-	clean_name(name, &clean);
-	struct str rest = buf_str(&clean);
 	for (int dots = 0; dots < 2 && hit.len == 0; dots++) {
+		rest = without_tail(rest);
 		ptrdiff_t dot = str_rindex(rest, '.');
 
 		if (dot < 0)
@@ -86,6 +97,40 @@ content_forbidden_ending(const struct conf_strings *endings, struct str name)
 		else
 			hit = listed(endings, ending);
 		rest = str_sub(rest, 0, (size_t)dot);
+	}
+	return hit;
+}
+
+struct str
+content_forbidden_ending(const struct conf_strings *endings, struct str name)
+{
+	struct str hit = { "", 0 };
+	struct buf clean;
+
+	/* An octet becomes at most three, U+FFFD. */
+	buf_init(&clean, name.len * 4 + 4);
+	clean_name(name, &clean);
+	struct str rest = buf_str(&clean);
+	/* "a.exe::$DATA" opens a.exe on some systems; on others a colon is one of the
+	 * name's characters.  So the whole is tested, and what stands in front of the first
+	 * and of the last colons. */
+	hit = clean_ending(endings, rest);
+	size_t at = 0;
+	for (int i = 0; i < COLONS_MAX && hit.len == 0 && at < rest.len; i++) {
+		ptrdiff_t colon = str_index(str_sub(rest, at, rest.len), ':');
+
+		if (colon < 0)
+			break;
+		hit = clean_ending(endings, str_sub(rest, 0, at + (size_t)colon));
+		at += (size_t)colon + 1;
+	}
+	for (int i = 0; i < COLONS_MAX && hit.len == 0; i++) {
+		ptrdiff_t colon = str_rindex(rest, ':');
+
+		if (colon < 0)
+			break;
+		rest = str_sub(rest, 0, (size_t)colon);
+		hit = clean_ending(endings, rest);
 	}
 	buf_clear(&clean);
 	return hit;
@@ -129,13 +174,13 @@ judge_part(const struct settings_mime *set, const struct inspected_part *p, stru
 	switch (p->state) {
 	case SCAN_INFECTED:
 		*f = (struct finding){ "infected", p->virus, set->infected };
-		return true;
+		break;
 	case SCAN_ERROR:
 		*f = (struct finding){ "scan-error", p->virus, MIME_TEMPFAIL };
 		return true;
 	case SCAN_LIMIT:
 		*f = (struct finding){ "limit", p->virus, set->limit };
-		return true;
+		break;
 	case SCAN_ENCRYPTED:
 		*f = (struct finding){ "encrypted", p->virus, set->encrypted };
 		break;
@@ -143,7 +188,7 @@ judge_part(const struct settings_mime *set, const struct inspected_part *p, stru
 		break;
 	}
 	struct finding name;
-	/* What is forbidden stays so when it is encrypted as well; the sterner wins. */
+	/* What is forbidden stays so whatever else it is; the sterner wins. */
 	if (forbidden(set, p, &name) &&
 	    (p->state == SCAN_CLEAN || name.action > f->action)) {
 		*f = name;
@@ -201,7 +246,8 @@ static bool
 told_by_a_part(const struct inspection *found, size_t whole)
 {
 	for (size_t i = 0; i < whole; i++)
-		if (found->parts[i].state == found->parts[whole].state)
+		if (found->parts[i].state == found->parts[whole].state &&
+		    str_eq(found->parts[i].virus, found->parts[whole].virus))
 			return true;
 	return false;
 }
@@ -219,6 +265,13 @@ sort_strips(struct content_decision *d)
 		}
 }
 
+/* What concerns the message as such cannot be cut out of it. */
+static int
+of_whole(int action)
+{
+	return action == MIME_STRIP ? MIME_REJECT : action;
+}
+
 static bool
 ambiguous(const struct inspection *found)
 {
@@ -233,9 +286,10 @@ content_decide(const struct settings_mime *set, const struct inspection *found,
 
 	*out = (struct content_decision){ .verdict = verdict_continue("clean") };
 	if ((found->flags & MIME_LIMITS) != 0)
-		worst = (struct finding){ "limit", STR("structure"), set->limit };
+		worst = (struct finding){ "limit", STR("structure"), of_whole(set->limit) };
 	else if ((found->flags & MIME_AMB_PARTIAL) != 0)
-		worst = (struct finding){ "partial", STR("message/partial"), set->limit };
+		worst = (struct finding){ "partial", STR("message/partial"),
+			of_whole(set->limit) };
 	for (size_t i = 0; i < found->n_parts; i++) {
 		const struct inspected_part *p = &found->parts[i];
 		bool whole = i + 1 == found->n_parts;
@@ -250,9 +304,9 @@ content_decide(const struct settings_mime *set, const struct inspection *found,
 		if (f.action > worst.action)
 			worst = f;
 	}
-	if (worst.action <= MIME_STRIP && ambiguous(found) && set->ambiguous > worst.action)
+	if (worst.action <= MIME_STRIP && ambiguous(found) && of_whole(set->ambiguous) > worst.action)
 		worst = (struct finding){ "ambiguous", STR("read differently by mail readers"),
-			set->ambiguous };
+			of_whole(set->ambiguous) };
 	set_verdict(out, &worst);
 	if (out->verdict.action != ACTION_CONTINUE)
 		out->n_strips = 0;
@@ -266,19 +320,37 @@ content_decide(const struct settings_mime *set, const struct inspection *found,
 		out->notify = true;
 }
 
+/* Foreign text, one line of it.  A request to rewrite holds CONTENT_STRIPS_MAX of
+ * these explanations. */
+static void
+add_foreign(struct buf *out, struct str s)
+{
+	size_t len = 0;
+
+	for (size_t at = 0; at < s.len && len < CONTENT_EXPLAIN_MAX;) {
+		uint32_t c = utf8_next(s, &at);
+
+		if (is_invisible(c))
+			continue;
+		utf8_add(out, c);
+		len += c < 0x80 ? 1 : 3;
+	}
+}
+
 void
 content_explain(const struct content_strip *strip, const char *host, struct buf *out)
 {
 	buf_add_cstr(out, "An attachment was removed from this message");
 	if (strip->name.len > 0) {
 		buf_add_cstr(out, ":\n\n    ");
-		for (size_t i = 0; i < strip->name.len; i++)
-			if ((unsigned char)strip->name.p[i] >= ' ' && strip->name.p[i] != 0x7f)
-				buf_add_char(out, strip->name.p[i]);
+		add_foreign(out, strip->name);
 	}
 	buf_addf(out, "\n\nReason: %s", strip->why);
-	if (strip->detail.len > 0 && !str_eq(strip->detail, strip->name))
-		buf_addf(out, " (%.*s)", STR_ARG(strip->detail));
+	if (strip->detail.len > 0 && !str_eq(strip->detail, strip->name)) {
+		buf_add_cstr(out, " (");
+		add_foreign(out, strip->detail);
+		buf_add_cstr(out, ")");
+	}
 	buf_addf(out,
 	    "\n\nThe rest of the message is as it was sent.  If you expected this attachment,"
 	    "\nask the sender for another way to get it, or your postmaster.\n-- \n%s\n",

@@ -8,7 +8,10 @@
 #include "milters/mime/inspection.h"
 #include "policy/settings.h"
 
-#define CONTENT_STRIPS_MAX 100
+/* More parts than these are not cut out one by one, the message is refused: all their
+ * explanations stand in one request to the jail (JAIL_REQUEST_MAX). */
+#define CONTENT_STRIPS_MAX 64
+#define CONTENT_EXPLAIN_MAX 150 /* octets of a name or a detail in an explanation */
 
 struct content_strip {
 	int part; /* of the plain view */
@@ -34,7 +37,8 @@ void content_explain(const struct content_strip *strip, const char *host, struct
 
 /* The forbidden ending of a name, as a mail reader or a file system would see the name;
  * empty when there is none.  Every dot-ending from the right two is tested, after format
- * characters, control octets and trailing dots and blanks are gone. */
+ * characters, control octets and what means nothing at a name's end are gone, and again
+ * without what stands behind a colon. */
 struct str content_forbidden_ending(const struct conf_strings *endings, struct str name);
 
 #endif

@@ -130,7 +130,8 @@ inspection_read(
 	out->n_views = read_number(&in, 4);
 	out->engine = read_text(&in);
 	uint32_t n = read_number(&in, 4);
-	if (in.bad || n > INSPECTION_PARTS_MAX)
+	/* The message as a whole is always one of them. */
+	if (in.bad || n == 0 || n > INSPECTION_PARTS_MAX)
 		return err_set(err, "the scanner's answer is malformed");
 	out->parts = xcalloc(n, sizeof(*out->parts));
 	for (out->n_parts = 0; out->n_parts < n && !in.bad; out->n_parts++)

@@ -21,6 +21,7 @@
 #include "db/quarantine.h"
 #include "milters/mime/content.h"
 #include "milters/mime/notify.h"
+#include "milters/mime/scand/rewrite.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 
@@ -318,11 +319,14 @@ tell_postmaster(struct milter_session *s, const struct conn *c,
 
 	buf_init(&text, 4000);
 	buf_init(&subject, 300);
-	buf_addf(&subject, "Postern kept a message back: %s %.*s", d->verdict.why,
+	buf_addf(&subject, "Postern %s: %s %.*s",
+	    d->n_strips > 0 ? "removed an attachment" : "kept a message back", d->verdict.why,
 	    (int)(d->detail.len > 100 ? 100 : d->detail.len), d->detail.p);
 	buf_addf(&text,
-	    "A message was not delivered.\n\nReason: %s %.*s\nSender: <%s>\n"
+	    "%s\n\nReason: %s %.*s\nSender: <%s>\n"
 	    "First recipient: <%s>, %zu in all\nClient: %s\nQueue id: %s\n",
+	    d->n_strips > 0 ? "Attachments were removed from a message."
+			    : "A message was not delivered.",
 	    d->verdict.why, (int)(d->detail.len > 200 ? 200 : d->detail.len), d->detail.p,
 	    c->sender == NULL ? "" : c->sender, c->n_rcpts == 0 ? "" : c->rcpts[0],
 	    c->n_rcpts, ip_format(&client->ip, addr), client->queue_id);
@@ -364,15 +368,31 @@ strip_request(const struct content_decision *d, const char *host, struct buf *ou
 static int
 retype_message(struct milter_session *s, struct err *err)
 {
-	if (milter_change_header(s, 1, STR("Content-Type"),
-		STR("text/plain; charset=utf-8"), err) != 0 ||
-	    milter_change_header(s, 1, STR("Content-Transfer-Encoding"), STR("8bit"), err) !=
-		0)
+	if (milter_change_header(s, 1, STR("Content-Type"), STR(REWRITE_TYPE), err) != 0 ||
+	    milter_change_header(
+		s, 1, STR("Content-Transfer-Encoding"), STR(REWRITE_ENCODING), err) != 0)
 		return -1;
 	return milter_change_header(s, 1, STR("Content-Disposition"), STR(""), err);
 }
 
-/* Have the parts cut out in the jail and the new body put in place. */
+#define UNCOVERED 1
+
+/* Whether anything that must be stopped is in the message without those parts.  -1: err. */
+static int
+look_again(const struct settings_mime *set, struct str reply, struct err *err)
+{
+	struct content_decision d;
+	struct inspection found;
+
+	if (inspection_read(reply, JAIL_MESSAGE_MAX, &found, err) != 0)
+		return -1;
+	content_decide(set, &found, &d);
+	inspection_clear(&found);
+	return d.verdict.action == ACTION_CONTINUE && d.n_strips == 0 ? 0 : UNCOVERED;
+}
+
+/* Have the parts cut out in the jail and the new body put in place.  UNCOVERED: nothing
+ * was done, for the rest is no better. */
 static int
 strip(struct milter_session *s, struct conn *c, const struct settings_mime *set,
     const struct content_decision *d, struct str message)
@@ -388,11 +408,13 @@ strip(struct milter_session *s, struct conn *c, const struct settings_mime *set,
 		struct jail_answer *a = future_value(f);
 
 		if (a->status == JAIL_OK && a->output >= 0)
+			rc = look_again(set, a->reply, &err);
+		if (a->status == JAIL_OK && rc == 0)
 			rc = milter_replace_body_fd(s, jail_answer_take_output(a), &err);
 	}
 	if (rc == 0 && d->strips[0].part == 0)
 		rc = retype_message(s, &err);
-	if (rc != 0)
+	if (rc < 0)
 		log_err("mime", &err);
 	future_unref(f);
 	buf_clear(&request);
@@ -446,6 +468,7 @@ carry_out(struct milter_session *s, struct conn *c, const struct policy_view *vi
     int64_t us)
 {
 	char copy[ID_SIZE] = "";
+	int rc;
 
 	if (view->observe) {
 		log_message(s, c, d, found, "", true, us);
@@ -454,7 +477,17 @@ carry_out(struct milter_session *s, struct conn *c, const struct policy_view *vi
 	}
 	if (d->quarantine && keep_copy(s, c, &view->mime, d, message, copy) != 0)
 		return cannot_check("quarantine");
-	if (d->n_strips > 0 && strip(s, c, &view->mime, d, message) != 0)
+	rc = d->n_strips > 0 ? strip(s, c, &view->mime, d, message) : 0;
+	if (rc == UNCOVERED) {
+		struct content_decision whole = { .quarantine = view->mime.keep_copies,
+			.notify = d->notify,
+			.detail = d->detail,
+			.verdict = verdict_refuse(550, "5.7.1", "uncovered",
+			    "Message refused for its content") };
+
+		return carry_out(s, c, view, &whole, found, message, us);
+	}
+	if (rc != 0)
 		return cannot_check("rewrite");
 	if (d->verdict.action == ACTION_CONTINUE && view->mime.header &&
 	    mark_scanned(s, c, found) != 0)

@@ -41,6 +41,23 @@ on_file(int fd, const char *type, const char **ancestors, size_t parent_size,
 	return CL_CLEAN;
 }
 
+/* Members that are not unpacked, for they are encrypted, are told by this one only. */
+static cl_error_t
+on_meta(const char *container, unsigned long container_size, const char *name,
+    unsigned long size, int encrypted, unsigned position, void *context)
+{
+	const struct scan *s = context;
+
+	(void)container;
+	(void)container_size;
+	(void)size;
+	(void)encrypted;
+	(void)position;
+	if (name != NULL && name[0] != '\0' && s != NULL && s->member != NULL)
+		s->member(s->arg, name);
+	return CL_CLEAN;
+}
+
 static int
 set_number(struct cl_engine *e, enum cl_engine_field field, uint64_t value, struct err *err)
 {
@@ -80,6 +97,7 @@ clam_load(const struct clam_conf *conf, struct err *err)
 	if (set_limits(c->engine, conf, err) != 0)
 		goto fail;
 	cl_engine_set_clcb_file_inspection(c->engine, on_file);
+	cl_engine_set_clcb_meta(c->engine, on_meta);
 	rc = cl_load(conf->signatures, c->engine, &signatures, CL_DB_STDOPT);
 	if (rc != CL_SUCCESS) {
 		err_set(err, "signatures in %s cannot be read: %s", conf->signatures,

@@ -4,6 +4,7 @@
 #include "milters/mime/scand/inspect.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
 #include "common/base/xalloc.h"
@@ -16,6 +17,7 @@ struct seen {
 	XXH128_hash_t hash;
 	enum scan_state state;
 	struct str virus;
+	size_t part; /* that has the names of its members */
 };
 
 struct work {
@@ -25,6 +27,9 @@ struct work {
 	struct inspected_part *parts;
 	size_t n_parts;
 	bool full; /* more parts than can be told */
+	/* Two contents of one hash are scanned once, so a stranger must not be able to make
+	 * them: the hash is keyed with what nobody else knows. */
+	unsigned char key[XXH3_SECRET_SIZE_MIN];
 	struct seen *seen; /* contents that were scanned */
 	size_t n_seen;
 	char **strings;
@@ -63,15 +68,39 @@ add_part(struct work *w, int top)
 	return p;
 }
 
+/* The worst that was found in a part stays. */
+static void
+found(struct inspected_part *p, enum scan_state state, struct str virus)
+{
+	static const int rank[] = { [SCAN_CLEAN] = 0, [SCAN_ENCRYPTED] = 1, [SCAN_LIMIT] = 2,
+		[SCAN_ERROR] = 3, [SCAN_INFECTED] = 4 };
+
+	if (rank[state] <= rank[p->state])
+		return;
+	p->state = state;
+	p->virus = virus;
+}
+
+/* Blanks without end hide an ending from those who look at the last octets only. */
+static struct str
+without_tail(struct str s)
+{
+	while (s.len > 0 && !ascii_alnum(s.p[s.len - 1]) && s.p[s.len - 1] != '}')
+		s.len--;
+	return s;
+}
+
 static void
 add_name(struct work *w, struct inspected_part *p, struct str name)
 {
+	if (name.len > INSPECTION_TEXT_MAX)
+		name = without_tail(name);
+	for (size_t i = 0; i < p->n_names; i++)
+		if (str_eq(p->names[i], name))
+			return;
 	if (p->n_names == INSPECTION_NAMES_MAX) {
 		/* Names that cannot be looked at are no better than archives that cannot. */
-		if (p->state == SCAN_CLEAN) {
-			p->state = SCAN_LIMIT;
-			p->virus = STR("too many names");
-		}
+		found(p, SCAN_LIMIT, STR("too many names"));
 		return;
 	}
 	p->names[p->n_names++] = keep(w, name);
@@ -90,39 +119,47 @@ on_member(void *arg, const char *name)
 	add_name(t->w, t->p, str_of(name));
 }
 
-/* Scan once per content; names of members come with the first. */
+/* What was found in the same content before, in this part or in another. */
+static bool
+scanned_before(struct work *w, struct inspected_part *p, XXH128_hash_t hash)
+{
+	for (size_t i = 0; i < w->n_seen; i++) {
+		const struct seen *s = &w->seen[i];
+
+		if (!XXH128_isEqual(s->hash, hash))
+			continue;
+		const struct inspected_part *first = &w->parts[s->part];
+
+		found(p, s->state, s->virus);
+		for (size_t k = first->n_own_names; p != first && k < first->n_names; k++)
+			add_name(w, p, first->names[k]);
+		return true;
+	}
+	return false;
+}
+
+/* Scan once per content. */
 static void
 scan(struct work *w, struct inspected_part *p, struct str content)
 {
 	struct member_target target = { w, p };
 	struct clam_result result;
-	XXH128_hash_t hash;
-	char name[256] = "";
 
-	if (content.len == 0)
+	if (content.len == 0 || w->clam == NULL)
 		return;
-	hash = XXH3_128bits(content.p, content.len);
-	for (size_t i = 0; i < w->n_seen; i++)
-		if (XXH128_isEqual(w->seen[i].hash, hash)) {
-			if (p->state == SCAN_CLEAN) {
-				p->state = w->seen[i].state;
-				p->virus = w->seen[i].virus;
-			}
-			return;
-		}
-	if (w->clam == NULL)
+	XXH128_hash_t hash =
+	    XXH3_128bits_withSecret(content.p, content.len, w->key, sizeof(w->key));
+	if (scanned_before(w, p, hash))
 		return;
-	clam_scan(w->clam, content, name, on_member, &target, &result);
-	if (result.state != SCAN_CLEAN && p->state != SCAN_INFECTED) {
-		p->state = result.state;
-		p->virus = keep(w, str_of(result.virus));
-	}
+	clam_scan(w->clam, content, "", on_member, &target, &result);
+	found(p, result.state, keep(w, str_of(result.virus)));
 	if (w->n_seen == SEEN_MAX)
 		return;
 	if ((w->n_seen & (w->n_seen - 1)) == 0)
 		w->seen = xreallocarray(
 		    w->seen, w->n_seen > 0 ? w->n_seen * 2 : 1, sizeof(*w->seen));
-	w->seen[w->n_seen++] = (struct seen){ hash, p->state, p->virus };
+	w->seen[w->n_seen++] =
+	    (struct seen){ hash, p->state, p->virus, (size_t)(p - w->parts) };
 }
 
 static const struct {
@@ -169,10 +206,7 @@ account(struct work *w, struct inspected_part *p, const struct buf *content, boo
 	w->decoded += content->len;
 	if (!full && w->decoded <= w->limits->decoded)
 		return true;
-	if (p->state == SCAN_CLEAN || p->state == SCAN_ENCRYPTED) {
-		p->state = SCAN_LIMIT;
-		p->virus = STR("too much decoded content");
-	}
+	found(p, SCAN_LIMIT, STR("too much decoded content"));
 	return false;
 }
 
@@ -197,8 +231,7 @@ open_uu(struct work *w, struct str text, int top)
 		add_name(w, p, name);
 		p->n_own_names = 1;
 		if (++blocks == UU_BLOCKS_MAX) {
-			p->state = SCAN_LIMIT;
-			p->virus = STR("too many uuencoded blocks");
+			found(p, SCAN_LIMIT, STR("too many uuencoded blocks"));
 			break;
 		}
 		p->sniffed = inspect_sniff(buf_str(&content));
@@ -239,9 +272,8 @@ leaf(struct work *w, struct str message, const struct mime_part *part, size_t in
 		if (opens_as_message(part, p)) {
 			if (depth < w->limits->depth) {
 				walk(w, buf_str(&content), top, depth + 1);
-			} else if (p->state == SCAN_CLEAN) {
-				p->state = SCAN_LIMIT;
-				p->virus = STR("messages too deep in each other");
+			} else {
+				found(p, SCAN_LIMIT, STR("messages too deep in each other"));
 			}
 		} else if (part->type.len == 0 || str_starts(part->type, STR("text/"))) {
 			open_uu(w, buf_str(&content), top);
@@ -337,8 +369,30 @@ walk(struct work *w, struct str message, int top, unsigned depth)
 
 	if ((flags & MIME_LIMITS) == 0 || (p = add_part(w, top)) == NULL)
 		return;
-	p->state = SCAN_LIMIT;
-	p->virus = STR("a message inside passes a limit");
+	found(p, SCAN_LIMIT, STR("a message inside passes a limit"));
+}
+
+static void
+write_reply(const struct work *w, unsigned flags, size_t n_views, struct buf *reply)
+{
+	struct str engine = w->clam == NULL ? STR("") : str_of(clam_version(w->clam));
+	size_t start = reply->len;
+
+	inspection_write_head(reply, flags, (uint32_t)n_views, engine, (uint32_t)w->n_parts);
+	for (size_t i = 0; i < w->n_parts; i++)
+		inspection_write_part(reply, &w->parts[i]);
+	if (!reply->failed)
+		return;
+	/* More names than an answer holds: then this is the answer. */
+	struct inspected_part whole = { .top = -1,
+		.type = STR("(message)"),
+		.state = SCAN_LIMIT,
+		.virus = STR("too many names") };
+
+	reply->len = start;
+	reply->failed = false;
+	inspection_write_head(reply, flags, (uint32_t)n_views, engine, 1);
+	inspection_write_part(reply, &whole);
 }
 
 void
@@ -347,6 +401,9 @@ inspect_message(struct str message, struct clam *clam,
 {
 	struct work w = { .clam = clam, .limits = limits };
 	size_t n_views;
+
+	if (getrandom(w.key, sizeof(w.key), 0) != (ssize_t)sizeof(w.key))
+		abort(); /* cannot be, for so few octets */
 	unsigned flags = walk_views(&w, message, -1, 0, &n_views);
 	struct inspected_part *whole = add_part(&w, -1);
 
@@ -355,17 +412,12 @@ inspect_message(struct str message, struct clam *clam,
 		whole = &w.parts[w.n_parts++];
 	}
 	whole->type = STR("(message)");
-	if (w.full) {
-		whole->state = SCAN_LIMIT;
-		whole->virus = STR("too many parts");
-	}
+	if (w.full)
+		found(whole, SCAN_LIMIT, STR("too many parts"));
 	scan(&w, whole, message);
 	/* Members' names were told by the parts that hold them. */
 	whole->n_names = 0;
-	inspection_write_head(reply, flags, (uint32_t)n_views,
-	    clam == NULL ? STR("") : str_of(clam_version(clam)), (uint32_t)w.n_parts);
-	for (size_t i = 0; i < w.n_parts; i++)
-		inspection_write_part(reply, &w.parts[i]);
+	write_reply(&w, flags, n_views, reply);
 	for (size_t i = 0; i < w.n_strings; i++)
 		free(w.strings[i]);
 	free(w.strings);

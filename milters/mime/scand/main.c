@@ -51,11 +51,32 @@ prepare(void *state, const char *dir, struct err *err)
 	return clam_set_dir(((struct scand *)state)->clam, dir, err);
 }
 
+/* The new body as a memfd, and as the reply what is found in the message that it makes:
+ * a cut may uncover what it hid. */
+static int
+rewrite(struct scand *s, struct str request, struct str message, struct buf *reply,
+    int *output)
+{
+	struct buf whole;
+	struct err err;
+	size_t body;
+	int rc = -1;
+
+	buf_init(&whole, message.len + JAIL_REQUEST_MAX * 2);
+	if (rewrite_message(request, message, &whole, &body, &err) == 0 &&
+	    (*output = memfd_new("rewritten", &err)) >= 0 &&
+	    memfd_add(*output, str_sub(buf_str(&whole), body, whole.len), &err) == 0) {
+		inspect_message(buf_str(&whole), s->clam, &s->limits, reply);
+		rc = 0;
+	}
+	buf_clear(&whole);
+	return rc;
+}
+
 static int
 work(void *state, struct str request, struct str message, struct buf *reply, int *output)
 {
 	struct scand *s = state;
-	struct err err;
 
 	if (str_is(request, "I")) {
 		inspect_message(message, s->clam, &s->limits, reply);
@@ -63,10 +84,7 @@ work(void *state, struct str request, struct str message, struct buf *reply, int
 	}
 	if (!str_starts(request, STR("R")))
 		return -1;
-	*output = memfd_new("rewritten", &err);
-	if (*output < 0)
-		return -1;
-	return rewrite_message(str_sub(request, 1, request.len), message, *output, &err);
+	return rewrite(s, str_sub(request, 1, request.len), message, reply, output);
 }
 
 /* A life of jobs, each with its budget; a loop in one of them is ended by its budget. */

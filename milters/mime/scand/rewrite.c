@@ -4,7 +4,6 @@
 #include "milters/mime/scand/rewrite.h"
 
 #include "common/mail/mime.h"
-#include "common/run/memfd.h"
 
 struct edit {
 	uint32_t part;
@@ -28,26 +27,35 @@ next_edit(struct str *request, struct edit *e)
 }
 
 /* Line ends as CRLF, whatever the text has. */
-static int
-add_text(int fd, struct str text, struct err *err)
+static void
+add_text(struct buf *out, struct str text)
 {
 	struct str line;
 
 	while (text.len > 0 && str_cut(&text, '\n', &line)) {
 		if (line.len > 0 && line.p[line.len - 1] == '\r')
 			line.len--;
-		if (memfd_add(fd, line, err) != 0 || memfd_add(fd, STR("\r\n"), err) != 0)
-			return -1;
+		buf_add_str(out, line);
+		buf_add_cstr(out, "\r\n");
 	}
-	return 0;
+}
+
+#define HEAD                                                                           \
+	"Content-Type: " REWRITE_TYPE "\r\nContent-Transfer-Encoding: " REWRITE_ENCODING     \
+	"\r\nContent-Disposition: inline\r\n\r\n"
+
+static bool
+first_is_root(struct str request)
+{
+	struct edit e;
+
+	return next_edit(&request, &e) == 0 && e.part == 0;
 }
 
 int
-rewrite_message(struct str request, struct str message, int fd, struct err *err)
+rewrite_message(struct str request, struct str message, struct buf *out, size_t *body,
+    struct err *err)
 {
-	static const char head[] = "Content-Type: text/plain; charset=utf-8\r\n"
-				   "Content-Transfer-Encoding: 8bit\r\n"
-				   "Content-Disposition: inline\r\n\r\n";
 	struct mime owner = { 0 };
 	struct mime_view view;
 	struct edit e;
@@ -56,6 +64,8 @@ rewrite_message(struct str request, struct str message, int fd, struct err *err)
 	mime_read_view(message, 0, &owner, &view);
 	owner.views[owner.n_views++] = view;
 	size_t at = view.parts[0].body;
+	buf_add_str(out, first_is_root(request) ? STR(HEAD) : str_sub(message, 0, at));
+	*body = out->len;
 	while (request.len > 0) {
 		if (next_edit(&request, &e) != 0 || e.part >= view.n_parts) {
 			err_set(err, "a malformed request to rewrite");
@@ -64,15 +74,16 @@ rewrite_message(struct str request, struct str message, int fd, struct err *err)
 		const struct mime_part *p = &view.parts[e.part];
 		size_t from = e.part == 0 ? p->body : p->head;
 
-		if (from < at && e.part != 0)
+		if (from < at)
 			continue; /* lies in a part that is gone already */
-		if (memfd_add(fd, str_sub(message, at, from), err) != 0 ||
-		    (e.part != 0 && memfd_add(fd, str_of(head), err) != 0) ||
-		    add_text(fd, e.text, err) != 0)
-			goto out;
+		buf_add_str(out, str_sub(message, at, from));
+		if (e.part != 0)
+			buf_add_str(out, STR(HEAD));
+		add_text(out, e.text);
 		at = p->body_end;
 	}
-	rc = memfd_add(fd, str_sub(message, at, message.len), err);
+	buf_add_str(out, str_sub(message, at, message.len));
+	rc = out->failed ? err_set(err, "the rewritten message is too large") : 0;
 out:
 	mime_clear(&owner);
 	return rc;
