@@ -276,7 +276,7 @@ connection_close(struct connection *c)
 {
 	struct gate *g = c->gate;
 
-	if (c->envelope.id[0] != '\0')
+	if (c->envelope.n_rcpts > 0)
 		log_lost(c);
 	*c->at = c->next;
 	if (c->next != NULL)

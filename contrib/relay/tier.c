@@ -59,6 +59,7 @@ struct run {
 	bool ending, killed;
 	bool queue_told; /* to end */
 	int64_t kill_at_ms;
+	int64_t watchdog_ms, watchdog_at_ms; /* 0: nobody watches */
 };
 
 /* --- settings --- */
@@ -437,9 +438,22 @@ next_timeout(const struct run *r)
 			at = r->slots[i].start_at_ms;
 	if (r->ending && !r->killed)
 		at = r->kill_at_ms;
+	if (r->watchdog_ms > 0 && r->watchdog_at_ms < at)
+		at = r->watchdog_at_ms;
 	if (at == INT64_MAX)
 		return -1;
 	return at <= now ? 0 : (int)(at - now > 60000 ? 60000 : at - now);
+}
+
+static void
+feed_watchdog(struct run *r)
+{
+	int64_t now = clock_mono_ms();
+
+	if (r->watchdog_ms <= 0 || now < r->watchdog_at_ms)
+		return;
+	(void)ready_notify("WATCHDOG=1");
+	r->watchdog_at_ms = now + r->watchdog_ms;
 }
 
 static void
@@ -452,6 +466,7 @@ step(struct run *r)
 	if (poll(&p, 1, next_timeout(r)) > 0 &&
 	    read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		on_signal(r, &info);
+	feed_watchdog(r);
 	if (!r->ending) {
 		start_due(r);
 		return;
@@ -502,6 +517,7 @@ tier_run(struct tier *t)
 		free(r);
 		return 71;
 	}
+	r->watchdog_ms = ready_watchdog_ms();
 	set_slots(r);
 	start_due(r);
 	(void)ready_up();

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from milter import Milter, z  # noqa: E402
 from postern import Site, unique  # noqa: E402
-from proc import Dir, gone, wait_for  # noqa: E402
+from proc import BUILD, Dir, Proc, gone, run, wait_for  # noqa: E402
 from sink import DROP, HANG, Sink  # noqa: E402
 from smtp import ProtocolError, Smtp, send_mail  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -42,6 +42,7 @@ def relay_block(name, more):
 CONF = HEAD + relay_block("tier", "handoff session; listeners 2;") + \
     relay_block("hasty", "handoff session; handoff-timeout 1s; listeners 1;") + \
     relay_block("mute", "handoff session; handoff-timeout 2s; listeners 1;").replace("@sink@", "@silent@") + \
+    relay_block("notified", "handoff session; listeners 1;") + \
     relay_block("queue", "handoff queue; listeners 2;") + \
     relay_block("asks", 'handoff session; listeners 1; milter "m" { socket "unix:@dir@/run/m.sock" }')
 
@@ -56,6 +57,7 @@ class Test:
 		self.site.file("postern.conf", CONF)
 		self.milter = Milter(self.site.dir / "run/m.sock", self.filter)
 		self.filter_says = {}
+		(self.site.dir / "spool/notified").mkdir()
 		for name in ("tier", "hasty", "mute", "queue", "asks"):
 			self.site.relay(name)
 
@@ -364,6 +366,46 @@ class Test:
 			assert [m for m in self.sink.messages if b"last" in m.data]
 			self.site.procs.pop("hasty")
 
+	def service(self):
+		with self.case("the service manager hears of start, reload, life and end"):
+			path = self.site.dir / "notify"
+			sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+			sock.bind(str(path))
+			sock.settimeout(20)
+			heard = []
+
+			def hear(word):
+				while not any(word in h for h in heard):
+					heard.append(sock.recv(4096).decode())
+				heard.clear()
+			p = Proc([BUILD / "postern-relay", "-c", self.site.dir / "etc/postern.conf", "notified"],
+			    self.site.dir / "log/notified.out", env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"})
+			hear("READY=1")
+			hear("WATCHDOG=1")
+			p.send(signal.SIGHUP)
+			hear("RELOADING=1")
+			hear("READY=1")
+			assert self.send("notified").code == 250
+			p.send(signal.SIGTERM)
+			hear("STOPPING=1")
+			assert p.wait() == 0
+		with self.case("without -f it leaves when it is up, and serves on"):
+			status, out, err = run([BUILD / "postern-relay", "-c", self.site.dir / "etc/postern.conf", "notified"])
+			assert status == 0, (status, out, err)
+			assert self.send("notified").code == 250
+			log = (self.site.dir / "log/postern.log").read_text()
+			pid = int(re.findall(r"postern-relay\[(\d+)\]: info event=started", log)[-1])
+			os.kill(pid, signal.SIGTERM)
+			wait_for("its end", lambda: gone(pid))
+		with self.case("a port that is taken, a spool that is not there: told at once"):
+			conf = self.site.dir / "etc/postern.conf"
+			other = self.site.dir / "etc/other.conf"
+			other.write_text(re.sub(r'spool "[^"]*/notified"', 'spool "/nonexistent/spool"', conf.read_text()))
+			status, out, err = run([BUILD / "postern-relay", "-f", "-c", other, "notified"])
+			assert status == 73 and "/nonexistent/spool" in err, (status, err)
+			status, out, err = run([BUILD / "postern-relay", "-f", "-c", conf, "queue"])
+			assert status == 69 and "in use" in err, (status, err)
+
 	def send_code(self, relay):
 		try:
 			out = send_mail(self.site.addr(relay), "a@b.example", ["v@local.test"], b"Subject: x\r\n\r\nx\r\n")
@@ -393,6 +435,7 @@ def main():
 	t.absent()
 	t.filters()
 	t.killed()
+	t.service()
 	t.reload()
 	for name in ("tier", "queue", "asks"):
 		with t.case(f"{name} ends in order"):
