@@ -266,6 +266,18 @@ access_addr_is_routed(const struct access_addr *a, struct access_routes routes)
 	return false;
 }
 
+void
+access_addr_dequote(struct access_addr *a)
+{
+	struct str inside;
+	char text[ACCESS_ADDR_MAX + 1];
+
+	if (!unquoted(str_of(a->local), &inside))
+		return;
+	copy(text, inside, "");
+	copy(a->local, str_of(text), "");
+}
+
 int
 access_addr_parse(const struct access_classes *c, struct access_routes routes,
     struct str path, struct access_addr *out, struct verdict *refusal)

@@ -58,6 +58,9 @@ struct access_routes {
 int access_addr_parse(const struct access_classes *c, struct access_routes routes,
     struct str path, struct access_addr *out, struct verdict *refusal);
 
+/* Remove the quotes around the local part, whatever they hold, as is done for
+ * recipients. */
+void access_addr_dequote(struct access_addr *a);
 /* Does the local part hold a route? */
 bool access_addr_is_routed(const struct access_addr *a, struct access_routes routes);
 /* The address inside a routed local part; the same as parse. */

@@ -38,6 +38,27 @@ says_relay(const struct access *a, const char *tag, search *how, const char *key
 	return how(&s, str_of(key), &hit) && hit.value.word == ACCESS_WORD_RELAY;
 }
 
+/* relay_entire_domain: everything below m. */
+static bool
+in_own_domain(const struct access_rules *r, struct str name)
+{
+	return r->entire_domain && r->classes.domain != NULL &&
+	    access_is_below(name, str_of(r->classes.domain));
+}
+
+/* Is mail for this domain taken for the sake of the domain? */
+static bool
+domain_relays(const struct access *a, const char *domain)
+{
+	const struct access_rules *r = a->rules;
+
+	return in_own_domain(r, str_of(domain)) ||
+	    access_is_relayed(&r->classes, str_of(domain), r->hosts_only) ||
+	    says_relay(a,
+		"To:", r->hosts_only ? access_search_exact : access_search_host,
+		domain);
+}
+
 int
 access_relay_strip(
     const struct access *a, struct access_addr *rcpt, struct verdict *refusal)
@@ -46,18 +67,16 @@ access_relay_strip(
 	struct access_routes routes = access_rules_routes(r);
 	struct access_addr inner;
 
-	if (r->loose || r->promiscuous)
+	if (r->loose)
 		return 0;
-	while (rcpt->domain[0] != '\0' && access_addr_is_routed(rcpt, routes)) {
-		if (!access_is_relayed(
-			&r->classes, str_of(rcpt->domain), r->hosts_only) &&
-		    !says_relay(a,
-			"To:", r->hosts_only ? access_search_exact : access_search_host,
-			rcpt->domain))
-			return 0;
+	access_addr_dequote(rcpt);
+	while (rcpt->domain[0] != '\0' && access_addr_is_routed(rcpt, routes) &&
+	    domain_relays(a, rcpt->domain)) {
 		size_t before = strlen(rcpt->local);
+
 		if (access_addr_peel(&r->classes, routes, rcpt, &inner, refusal) != 0)
 			return -1;
+		access_addr_dequote(&inner);
 		if (strlen(inner.local) >=
 		    before) /* nothing was peeled: no endless round */
 			return 0;
@@ -82,8 +101,8 @@ full_address_relays(const struct access *a, const struct access_addr *rcpt)
 	}
 	if (access_search_full(&both, rcpt, rcpt->domain, &hit))
 		return hit.value.word == ACCESS_WORD_RELAY;
-	if (says_relay(a, "To:", access_search_host, rcpt->domain))
-		return true;
+	if (access_search_host(&both, str_of(rcpt->domain), &hit))
+		return hit.value.word == ACCESS_WORD_RELAY;
 	snprintf(key, sizeof(key), "%s@", rcpt->local);
 	return says_relay(a, "To:", access_search_exact, key);
 }
@@ -106,8 +125,7 @@ recipient_relays(const struct access *a, const struct access_addr *rcpt)
 		return false;
 	if (domain.len == 0)
 		return true;
-	if (r->entire_domain && r->classes.domain != NULL &&
-	    access_is_below(domain, str_of(r->classes.domain)))
+	if (in_own_domain(r, domain))
 		return true;
 	if (access_is_local(&r->classes, domain) ||
 	    access_is_relayed(&r->classes, domain, r->hosts_only))
@@ -165,8 +183,7 @@ name_relays(const struct access *a)
 
 	return access_is_local(&r->classes, name) ||
 	    access_is_relayed(&r->classes, name, r->hosts_only) ||
-	    (r->entire_domain && r->classes.domain != NULL &&
-		access_is_below(name, str_of(r->classes.domain))) ||
+	    in_own_domain(r, name) ||
 	    says_relay(a,
 		"Connect:", r->hosts_only ? access_search_exact : access_search_host,
 		a->client.name);

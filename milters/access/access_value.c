@@ -10,9 +10,12 @@
 #include "common/base/buf.h"
 
 #define TOKENS_MAX 200 /* a value of single characters; more are dropped */
+#define TOKENS_SIZE (2 * ACCESS_VALUE_MAX) /* with the quotes that were missing */
 
 struct tokens {
-	struct str list[TOKENS_MAX];
+	char text[TOKENS_SIZE]; /* all tokens, one behind the other */
+	size_t len;
+	struct str list[TOKENS_MAX]; /* borrow from text */
 	size_t n;
 };
 
@@ -44,13 +47,12 @@ is_atom(struct str token)
 }
 
 /* "%0" is the key, other digits the arguments of the lookup (none), "%%" a percent
- * sign. Octets above 0x7f lose their top bit, as in sendmail; control octets become
- * blanks. */
+ * sign. Control octets become blanks. */
 static void
 expand(struct str value, struct str key, struct buf *out)
 {
 	for (size_t i = 0; i < value.len; i++) {
-		char c = (char)(value.p[i] & 0x7f);
+		char c = value.p[i];
 
 		if (c == '%' && i + 1 < value.len && value.p[i + 1] == '%') {
 			buf_add_char(out, '%');
@@ -66,56 +68,106 @@ expand(struct str value, struct str key, struct buf *out)
 	}
 }
 
-/* Behind a comment that begins at i; nested ones count. */
-static size_t
-skip_comment(struct str s, size_t i)
-{
-	int depth = 0;
+/* Where the next character goes. */
+struct scan {
+	struct tokens *out;
+	bool open; /* the last token goes on */
+	bool quote; /* within "..." */
+	unsigned comment; /* depth of parentheses */
+	unsigned angle; /* depth of '<' */
+};
 
-	for (; i < s.len; i++) {
-		if (s.p[i] == '(')
-			depth++;
-		else if (s.p[i] == ')' && --depth == 0)
-			return i + 1;
-	}
-	return s.len;
-}
-
-/* Tokens borrow from s.  '<' and '>' end the value. */
 static void
-split(struct str s, struct tokens *out)
+scan_add(struct scan *s, char c)
 {
-	size_t i = 0;
+	struct tokens *t = s->out;
 
-	out->n = 0;
-	while (i < s.len && out->n < TOKENS_MAX && s.p[i] != '<' && s.p[i] != '>') {
-		size_t from = i;
-
-		if (ascii_blank(s.p[i])) {
-			i++;
-			continue;
-		}
-		if (s.p[i] == '(') {
-			i = skip_comment(s, i);
-			continue;
-		}
-		if (s.p[i] == '"') {
-			for (i++; i < s.len && s.p[i] != '"'; i++)
-				if (s.p[i] == '\\')
-					i++;
-			i = i < s.len ? i + 1 : s.len;
-		} else if (is_operator(s.p[i])) {
-			i++;
-		} else {
-			while (i < s.len && !ascii_blank(s.p[i]) &&
-			    !is_operator(s.p[i]) && s.p[i] != '"')
-				i++;
-		}
-		out->list[out->n++] = str_sub(s, from, i);
+	if (t->len == TOKENS_SIZE || (!s->open && t->n == TOKENS_MAX))
+		return;
+	if (!s->open) {
+		t->list[t->n++] = (struct str){ t->text + t->len, 0 };
+		s->open = true;
 	}
+	t->text[t->len++] = c;
+	t->list[t->n - 1].len++;
 }
 
-/* Tokens from..n as one text: a blank only between two atoms. */
+static void
+scan_token(struct scan *s, char c)
+{
+	s->open = false;
+	scan_add(s, c);
+	s->open = false;
+}
+
+/* A character in a comment; those leave nothing but a gap. */
+static void
+scan_comment(struct scan *s, char c)
+{
+	if (c == '(')
+		s->comment++;
+	else if (c == ')')
+		s->comment--;
+}
+
+/* A character outside of quotes and comments.  false: the value ends before it. */
+static bool
+scan_plain(struct scan *s, char c)
+{
+	if (c == '"') {
+		s->open = false;
+		scan_add(s, c);
+		s->quote = true;
+	} else if (c == '(') {
+		s->open = false;
+		s->comment = 1;
+	} else if (c == ')' || (c == '>' && s->angle == 0)) {
+		return true; /* without its partner it is not there at all */
+	} else if (c == '>') {
+		return false;
+	} else if (ascii_blank(c)) {
+		s->open = false;
+	} else if (is_operator(c)) {
+		s->angle += c == '<';
+		scan_token(s, c);
+	} else {
+		scan_add(s, c);
+	}
+	return true;
+}
+
+/* Into tokens, as sendmail reads an address.  A backslash takes the next character
+ * along wherever it stands; at the end of the value it is dropped. */
+static void
+split(struct str value, struct tokens *out)
+{
+	struct scan s = { .out = out };
+
+	out->len = out->n = 0;
+	for (size_t i = 0; i < value.len; i++) {
+		char c = value.p[i];
+
+		if (c == '\\') {
+			if (++i < value.len && s.comment == 0) {
+				scan_add(&s, c);
+				scan_add(&s, value.p[i]);
+			}
+		} else if (s.quote) {
+			scan_add(&s, c);
+			s.quote = c != '"';
+			s.open = s.quote;
+		} else if (s.comment > 0) {
+			scan_comment(&s, c);
+		} else if (!scan_plain(&s, c)) {
+			break;
+		}
+	}
+	if (s.quote)
+		scan_add(&s, '"');
+}
+
+/* Tokens from..n as one text: a blank only between two atoms.  Octets above 0x7f lose
+ * their top bit, as in sendmail's replies. */
 static void
 join(const struct tokens *t, size_t from, bool keep_quotes,
     char out[ACCESS_VALUE_MAX + 1])
@@ -136,6 +188,8 @@ join(const struct tokens *t, size_t from, bool keep_quotes,
 			buf_add_str(&text, token);
 		}
 	}
+	for (size_t i = 0; i < text.len; i++)
+		text.p[i] = (char)(text.p[i] & 0x7f);
 	snprintf(out, ACCESS_VALUE_MAX + 1, "%s", text.len > 0 ? buf_cstr(&text) : "");
 	buf_clear(&text);
 }
@@ -268,17 +322,30 @@ access_text_refusal(const char *text, const char *why)
 	return access_value_refusal(&v, why);
 }
 
+/* "ERROR:" or "ERROR:D.S.N:" with nothing behind it. */
+static bool
+is_empty_error(const char *text)
+{
+	if (!str_starts_nocase(str_of(text), STR("ERROR:")))
+		return false;
+	text += 6;
+	size_t len = enhanced_len(text);
+	return text[0] == '\0' || (len > 0 && strcmp(text + len, ":") == 0);
+}
+
 int
 access_value_check(struct str value, struct err *err)
 {
 	struct access_value v;
 
 	access_value_read(value, STR(""), &v);
-	if (v.word == ACCESS_WORD_TEXT && v.text[0] == '\0')
+	if (v.word != ACCESS_WORD_TEXT)
+		return 0;
+	if (v.text[0] == '\0' || is_empty_error(v.text))
 		return err_set(err, "value without words");
-	if (v.word == ACCESS_WORD_TEXT && str_is_nocase(str_of(v.text), "QUARANTINE:"))
+	if (str_is_nocase(str_of(v.text), "QUARANTINE:"))
 		return err_set(err, "QUARANTINE: without a reason");
-	if (v.word == ACCESS_WORD_TEXT && (v.code < 400 || v.code > 599))
+	if (v.code < 400 || v.code > 599)
 		return err_set(err, "reply code %d, expected 4yz or 5yz", v.code);
 	return 0;
 }

@@ -55,11 +55,16 @@ static const struct {
 	    "many blanks" },
 	{ "ERROR:550 a (b (c) d) e", ACCESS_WORD_TEXT, 550, "5.0.0", "a e" },
 	{ "ERROR:550 a (b", ACCESS_WORD_TEXT, 550, "5.0.0", "a" },
-	{ "ERROR:550 a <b> c", ACCESS_WORD_TEXT, 550, "5.0.0", "a" },
+	{ "ERROR:550 a <b> c", ACCESS_WORD_TEXT, 550, "5.0.0", "a<b" },
+	{ "ERROR:550 a > b", ACCESS_WORD_TEXT, 550, "5.0.0", "a b" },
+	{ "ERROR:550 a)b", ACCESS_WORD_TEXT, 550, "5.0.0", "ab" },
+	{ "ERROR:550 a\\, b\\ c, d \\", ACCESS_WORD_TEXT, 550, "5.0.0",
+	    "a\\, b\\ c,d" },
+	{ "ERROR:550 a (b \\) c) d", ACCESS_WORD_TEXT, 550, "5.0.0", "a d" },
+	{ "ERROR:550 a \"b", ACCESS_WORD_TEXT, 550, "5.0.0", "ab" },
 	{ "ERROR:550 key %0", ACCESS_WORD_TEXT, 550, "5.0.0", "key From:k" },
 	{ "ERROR:550 a%1b%%c", ACCESS_WORD_TEXT, 550, "5.0.0", "ab%c" },
-	{ "ERROR:550 gr\xc3\xbc\xdf", ACCESS_WORD_TEXT, 550, "5.0.0",
-	    "grC" }, /* 0x3c is '<' */
+	{ "ERROR:550 gr\xc3\xbc\xdf", ACCESS_WORD_TEXT, 550, "5.0.0", "grC<_" },
 	{ "", ACCESS_WORD_TEXT, 553, "5.3.0", "" },
 	{ "\"", ACCESS_WORD_TEXT, 553, "5.3.0", "" },
 };
@@ -96,7 +101,11 @@ static const struct {
 	{ "QUARANTINE:", "without a reason" },
 	{ "quarantine: (nothing)", "without a reason" },
 	{ "(comment)", "without words" },
-	{ "<x", "without words" },
+	{ "ERROR:", "without words" },
+	{ "ERROR:5.1.1: (x)", "without words" },
+	{ "ERROR:5.1.1: x", NULL },
+	{ "error: (x)", "without words" },
+	{ "<x", NULL },
 };
 
 START_TEST(line_row)
@@ -474,6 +483,64 @@ START_TEST(needs_dnsbl_row)
 }
 END_TEST
 
+/* ---- relaying, found by comparing random maps with the real program ---- */
+
+static const struct {
+	const char *what, *map, *to;
+	struct access_rules rules;
+	const char *result; /* "" = taken */
+} relays[] = {
+	{ "a quoted route is a route", "", "<\"a%far.test\"@relayed.test>",
+	    { .skip = true }, "550 5.7.1 Relaying denied" },
+	{ "... also below our own domain", "To:home.test DISCARD\n",
+	    "<\"a%far.test\"@x.home.test>",
+	    { .entire_domain = true, .blocklist_recipients = true },
+	    "550 5.7.1 Relaying denied" },
+	{ "... but not with loose_relay_check", "", "<\"a%far.test\"@relayed.test>",
+	    { .loose = true, .no_percent = true }, "" },
+	{ "routes are followed where everybody may relay",
+	    "To:d.test RELAY\n"
+	    "To:a@e.test ERROR:5.1.1:550 nobody\n",
+	    "<\"a@e.test\"@d.test>",
+	    { .promiscuous = true, .blocklist_recipients = true }, "550 5.1.1 nobody" },
+	{ "full address: the domain's entry ends the search",
+	    "To:test OK\nTo:b@ RELAY\n", "<b@far.test>", { .full_address = true },
+	    "550 5.7.1 Relaying denied" },
+	{ "full address: the user's entry", "To:b@ RELAY\n", "<b@far.test>",
+	    { .full_address = true }, "" },
+	{ "full address: the address' entry ends the search",
+	    "To:b@far.test OK\nTo:far.test RELAY\n", "<b@far.test>",
+	    { .full_address = true }, "550 5.7.1 Relaying denied" },
+};
+
+START_TEST(relay_row)
+{
+	struct access_rules rules = relays[_i].rules;
+	struct access_textmap *map = access_textmap_of(relays[_i].map);
+	struct access a = { .rules = &rules,
+		.lookup = access_textmap_lookup,
+		.lookup_arg = map,
+		.client = {
+		    .addr = "10.9.9.9", .name = "pc.client.test", .helo = "x" } };
+	struct access_addr to;
+	struct verdict v;
+	char got[700] = "";
+
+	rules.classes = classes;
+	ck_assert_int_eq(access_addr_parse(&classes,
+			     (struct access_routes){ true, !rules.no_percent },
+			     str_of(relays[_i].to), &to, &v),
+	    0);
+	struct access_result r = access_check_rcpt(&a, &to);
+	if (r.kind == ACCESS_REFUSED)
+		snprintf(got, sizeof(got), "%d %s %s", r.verdict.code,
+		    r.verdict.enhanced, r.verdict.text);
+	ck_assert_msg(
+	    strcmp(got, relays[_i].result) == 0, "%s: \"%s\"", relays[_i].what, got);
+	access_textmap_free(map);
+}
+END_TEST
+
 /* ---- limits ---- */
 
 static const struct {
@@ -525,6 +592,7 @@ main(void)
 	tcase_add_loop_test(t, member_row, 0, ROWS(members));
 	tcase_add_loop_test(t, check_row, 0, ROWS(checks));
 	tcase_add_loop_test(t, needs_dnsbl_row, 0, ROWS(checks));
+	tcase_add_loop_test(t, relay_row, 0, ROWS(relays));
 	tcase_add_loop_test(t, limit_row, 0, ROWS(limits));
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
