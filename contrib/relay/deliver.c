@@ -22,7 +22,7 @@
 #include "contrib/relay/smtp_client.h"
 
 enum {
-	RECONNECT_MS = 200,
+	RECONNECT_MS = 50,
 	STOP_MS = 30000,
 	TARGETS_TRIED = 5, /* addresses of one next hop in one try */
 	CONNECT_MS = 30 * 1000,

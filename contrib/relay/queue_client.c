@@ -15,7 +15,7 @@
 #include "contrib/relay/queue_process.h"
 
 #define SUBMIT_DEADLINE_MS 60000
-#define RECONNECT_MS 200
+#define RECONNECT_MS 50
 
 struct pending {
 	TAILQ_ENTRY(pending) next; /* by deadline: they all wait equally long */

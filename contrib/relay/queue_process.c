@@ -484,12 +484,12 @@ on_stop(evutil_socket_t fd, short what, void *arg)
 }
 
 static int
-open_all(struct queue_server *s, struct err *err)
+open_all(struct queue_server *s, const struct qio *disk, struct err *err)
 {
 	struct errs errs = { 0 };
 
 	if (queue_disk_open(
-		&s->disk, &qio_real, s->conf->spool, s->conf->dir_sync != 0, err))
+		&s->disk, disk, s->conf->spool, s->conf->dir_sync != 0, err))
 		return -1;
 	if (lock_spool(s->conf->spool, err) != 0)
 		return -1;
@@ -549,7 +549,7 @@ serve(struct queue_server *s, int listen_fd)
 }
 
 int
-queue_process(const struct relay_conf *conf, int listen_fd)
+queue_process_on(const struct relay_conf *conf, int listen_fd, const struct qio *disk)
 {
 	struct queue_server s = { .conf = conf, .accepting = true };
 	struct err err;
@@ -566,7 +566,7 @@ queue_process(const struct relay_conf *conf, int listen_fd)
 	TAILQ_INIT(&s.active);
 	s.queue = queue_new(&s.limits);
 	s.base = event_base_new();
-	if (s.base == NULL || open_all(&s, &err) != 0) {
+	if (s.base == NULL || open_all(&s, disk, &err) != 0) {
 		if (s.base == NULL)
 			err_set(&err, "cannot make an event loop");
 		log_err("queue", &err);
@@ -578,4 +578,10 @@ queue_process(const struct relay_conf *conf, int listen_fd)
 	queue_free(s.queue);
 	event_base_free(s.base);
 	return 0;
+}
+
+int
+queue_process(const struct relay_conf *conf, int listen_fd)
+{
+	return queue_process_on(conf, listen_fd, &qio_real);
 }
