@@ -111,6 +111,8 @@ full_address_relays(const struct access *a, const struct access_addr *rcpt)
 static bool
 has_refused_route(const struct access_rules *r, const struct access_addr *rcpt)
 {
+	if (rcpt->local[0] == '"') /* what is quoted is no route */
+		return false;
 	return (r->uucp == ACCESS_UUCP_REJECT && strchr(rcpt->local, '!') != NULL) ||
 	    (r->no_percent && strchr(rcpt->local, '%') != NULL);
 }
