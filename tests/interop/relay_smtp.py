@@ -37,6 +37,11 @@ relay "inner2" {
 	listen 127.0.0.1:@inner2@; spool "@dir@/spool/inner2"; handoff session; listeners 1;
 	relay-domains local.test; xclient 127.0.0.1; smarthost "[127.0.0.1]:@sink@";
 }
+relay "small" {
+	listen 127.0.0.1:@small@; spool "@dir@/spool/small"; handoff session; listeners 1;
+	relay-domains local.test; smarthost "[127.0.0.1]:@sink@";
+	max-sessions 5; message-size 2M; in-flight 2M;
+}
 relay "quick" {
 	listen 127.0.0.1:@quick@; spool "@dir@/spool/quick"; handoff session;
 	relay-domains local.test; smarthost "[127.0.0.1]:@sink@"; listeners 1;
@@ -80,7 +85,7 @@ class Test:
 		self.site.file("postern.conf", CONF)
 		self.site.file("zone", ZONE)
 		self.site.dns()
-		for name in ("strict", "inner", "inner2", "quick"):
+		for name in ("strict", "inner", "inner2", "small", "quick"):
 			self.site.relay(name)
 
 	def case(self, name):
@@ -330,6 +335,47 @@ class Test:
 			assert c.cmd("EXPN staff").code == 502
 			c.quit()
 
+	def room(self):
+		with self.case("more messages at once than memory is given for: 452, and the first one passes"):
+			first = self.started("small")
+			first.send((b"x" * 998 + b"\r\n") * 1500)
+			second = self.open("small")
+			second.ehlo()
+			wait_for("452 at MAIL", lambda: second.cmd("RSET").code == 250 and
+			    second.mail("a@b.example", "SIZE=1500000").code == 452)
+			assert second.mail("a@b.example").code == 250
+			second.rcpt("v@local.test")
+			r = second.data((b"y" * 998 + b"\r\n") * 1500)
+			assert (r.code, r.enhanced) == (452, "4.3.1"), r
+			first.send(b".\r\n")
+			assert first.reply().code == 250
+			assert second.mail("a@b.example", "SIZE=1500000").code == 250
+			first.quit()
+			second.quit()
+		with self.case("all connections in use: short limits, and 421 to the next"):
+			wait_for("an empty house", lambda: self.free_small())
+			many = [self.open("small") for _ in range(5)]
+			c = self.open("small")
+			assert c.greeting.code == 421, c.greeting
+			c.close()
+			log = (self.site.dir / "log/postern.log").read_text()
+			assert "event=stress" in log and "short limits" in log
+			for m in many:
+				assert m.cmd("NOOP").code == 250
+				m.quit()
+			wait_for("calm", lambda: "usual limits" in (self.site.dir / "log/postern.log").read_text())
+
+	def free_small(self):
+		"""Whether five connections fit: the last ones may still be at their end."""
+		many = [self.open("small") for _ in range(5)]
+		good = all(m.greeting.code == 220 for m in many)
+		for m in many:
+			if m.greeting.code == 220:
+				m.quit()
+			else:
+				m.close()
+		return good
+
 	# 2.11 to 2.16
 
 	def envelopes(self):
@@ -486,12 +532,13 @@ def main():
 	t.long_things()
 	t.slow()
 	t.many()
+	t.room()
 	t.envelopes()
 	t.trust()
 	t.names()
 	t.relaying()
 	t.configuration()
-	for name in ("strict", "inner", "inner2", "quick"):
+	for name in ("strict", "inner", "inner2", "small", "quick"):
 		with t.case(f"{name} ends in order"):
 			assert t.site.stop(name) == 0
 	t.tap.done()
