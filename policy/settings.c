@@ -314,6 +314,10 @@ check_together(const struct settings *s, struct errs *errs)
 		    "dns: no try could ever end: expected deadline not shorter than "
 		    "timeout",
 		    errs);
+	if (s->state.user[0] != '\0' && s->state.password_file[0] == '\0')
+		contradiction(s, SECTION_STATE, "user", "user",
+		    "state: a user has a password: expected password-file as well",
+		    errs);
 	if (strcmp(s->greylist.socket, s->access.socket) == 0)
 		contradiction(s, SECTION_ACCESS, "socket", "socket",
 		    "access: socket is greylist's too: expected one for each milter",
@@ -326,6 +330,25 @@ check_together(const struct settings *s, struct errs *errs)
 	if (s->mime.notify[0] != '\0' && s->mime.notify_via[0] == '\0')
 		contradiction(s, SECTION_MIME, "notify", "notify",
 		    "mime: nobody takes the notices: expected notify-via as well", errs);
+}
+
+struct store_conf
+settings_store(const struct settings_state *state)
+{
+	return (struct store_conf){
+		.engine = state->engine == STATE_REDIS ? "redis" : "embedded",
+		.path = state->path,
+		.size_max = state->size,
+		.sync_ms = state->sync_ms,
+		.snapshot_s = state->snapshot,
+		.address = state->redis,
+		.user = state->user,
+		.password_file = state->password_file,
+		.prefix = state->prefix,
+		.database = state->database,
+		.connections = state->connections,
+		.deadline_ms = state->deadline_ms,
+	};
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "common/base/ip.h"
 #include "common/net/dnsbl.h"
 #include "db/greylist_state.h"
+#include "db/store.h"
 
 #define POSTERN_CONF_DEFAULT "/etc/postern/postern.conf"
 
@@ -35,7 +36,7 @@ struct settings_dns { /* block `dns` */
 	int64_t cache_entries;
 };
 
-enum settings_engine { STATE_EMBEDDED };
+enum settings_engine { STATE_EMBEDDED, STATE_REDIS };
 
 struct settings_state { /* block `state` */
 	int engine; /* enum settings_engine */
@@ -44,6 +45,12 @@ struct settings_state { /* block `state` */
 	int64_t sync_ms;
 	int64_t snapshot;
 	int64_t budget_ms; /* store time per message; 200 */
+	char *redis; /* address of the server: see db/store_redis.h */
+	char *user, *password_file;
+	int64_t database;
+	char *prefix; /* of all keys */
+	int64_t connections;
+	int64_t deadline_ms; /* of one question to the server; 100 */
 };
 
 /* When greylisting applies. */
@@ -137,6 +144,9 @@ void settings_unref(struct settings *s); /* accepts NULL */
 /* Name what differs between two snapshots but needs a restart (STAGE_START rows). */
 void settings_restart_needed(
     const struct settings *from, const struct settings *to, struct errs *errs);
+
+/* How to open the store that these settings describe; strings borrow from state. */
+struct store_conf settings_store(const struct settings_state *state);
 
 /* The tables, for check, explain and the test that every key stands in the manual: run,
  * dns, state, greylist, access, mime. */

@@ -11,6 +11,7 @@
 #include "common/base/ip.h"
 #include "common/base/xalloc.h"
 #include "common/mail/address.h"
+#include "db/store_redis.h"
 #include "policy/member.h"
 #include "policy/settings.h"
 
@@ -113,6 +114,22 @@ notify_wrong(struct str s)
 	return address_parse(s, &a, &err) == 0 && !a.null && a.domain.len > 0
 	    ? NULL
 	    : "an address like postmaster@mx.example.org";
+}
+
+static const char *
+redis_wrong(struct str s)
+{
+	return store_address_parse(s, NULL)
+	    ? NULL
+	    : "unix:/path, 192.0.2.1:6379 or [2001:db8::1]:6379 (no host names)";
+}
+
+static const char *
+prefix_wrong(struct str s)
+{
+	return store_prefix_good(s)
+	    ? NULL
+	    : "1 to 32 of letters, digits, '.', '_' and '-'";
 }
 
 static const char *
@@ -308,8 +325,8 @@ static const struct conf_setting dns_rows[] = {
 };
 
 static const struct conf_setting state_rows[] = {
-	CONF_ROW("engine", CONF_ENUM, AT(state, engine), "embedded", 0, 0, "embedded",
-	    STAGE_START, MERGE_OWN, "where state is kept"),
+	CONF_ROW("engine", CONF_ENUM, AT(state, engine), "embedded", 0, 0,
+	    "embedded|redis", STAGE_START, MERGE_OWN, "where state is kept"),
 	STRING_ROW("path", AT(state, path), "/var/lib/postern/state", STAGE_START,
 	    path_wrong, "folder of the embedded store"),
 	CONF_ROW("size", CONF_SIZE, AT(state, size), "1G", 8 << 20, (int64_t)1 << 44,
@@ -321,6 +338,21 @@ static const struct conf_setting state_rows[] = {
 	    STAGE_START, MERGE_OWN, "time between snapshots"),
 	CONF_ROW("budget", CONF_TIME_MS, AT(state, budget_ms), "200ms", 1, 10000, NULL,
 	    STAGE_CONNECT, MERGE_OWN, "time that a message may wait for the store"),
+	STRING_ROW("redis", AT(state, redis), "127.0.0.1:6379", STAGE_START,
+	    redis_wrong, "address of the Redis server"),
+	STRING_ROW("user", AT(state, user), NULL, STAGE_START, NULL,
+	    "user at the Redis server"),
+	STRING_ROW("password-file", AT(state, password_file), NULL, STAGE_START,
+	    path_wrong, "file with the password for the Redis server"),
+	CONF_ROW("database", CONF_INT, AT(state, database), "0", 0, STORE_DATABASE_MAX,
+	    NULL, STAGE_START, MERGE_OWN, "number of the Redis database"),
+	STRING_ROW("prefix", AT(state, prefix), "postern", STAGE_START, prefix_wrong,
+	    "what all keys begin with"),
+	CONF_ROW("connections", CONF_INT, AT(state, connections), "2", 1,
+	    STORE_CONNECTIONS_MAX, NULL, STAGE_START, MERGE_OWN,
+	    "connections of a daemon to the Redis server"),
+	CONF_ROW("deadline", CONF_TIME_MS, AT(state, deadline_ms), "100ms", 5, 10000,
+	    NULL, STAGE_START, MERGE_OWN, "wait for one answer of the Redis server"),
 };
 
 /* Where one answer must do for recipients that differ (the null sender's mail is judged

@@ -408,11 +408,7 @@ snapshot_unref(void *snapshot)
 static struct store *
 open_store(const struct settings_state *state, struct err *err)
 {
-	const struct store_conf conf = { .engine = "embedded",
-		.path = state->path,
-		.size_max = state->size,
-		.sync_ms = state->sync_ms,
-		.snapshot_s = state->snapshot };
+	const struct store_conf conf = settings_store(state);
 
 	return store_open(&conf, err);
 }
@@ -436,8 +432,7 @@ opener_run(void *arg)
 		pthread_mutex_unlock(&worker.lock);
 		struct store *store = open_store(&s->state, &err);
 		if (store != NULL)
-			log_msg(
-			    LOG_LEVEL_WARN, "store_up", "%s is open", s->state.path);
+			log_msg(LOG_LEVEL_WARN, "store_up", "the store is open");
 		pthread_mutex_lock(&worker.lock);
 		worker.store = store;
 	}

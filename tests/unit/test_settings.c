@@ -31,6 +31,15 @@ static const struct sample {
 	    { "192.0.2.53", "127.0.0.1:5353 [::1]:53", "::1" },
 	    { "ns.example", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:" } },
 	{ "state.path", { "/x" }, { "/x" }, { "x", "/" } },
+	{ "state.redis",
+	    { "unix:/run/r", "192.0.2.1", "192.0.2.1:7000", "[::1]:7000" },
+	    { "unix:/run/r", "192.0.2.1", "192.0.2.1:7000", "[::1]:7000" },
+	    { "redis.example", "localhost:6379", "192.0.2.1:0", "unix:r", "\"\"" } },
+	{ "state.user", { "postern" }, { "postern" }, { "a b" } },
+	{ "state.password-file", { "/p" }, { "/p" }, { "p" } },
+	{ "state.prefix", { "a", "mail-1.b_c" }, { "a", "mail-1.b_c" },
+	    { "\"\"", "a:b", "a{", "\"a b\"",
+		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" } },
 	{ "greylist.socket",
 	    { "unix:/run/g", "inet:8891@127.0.0.1", "inet6:8891@[::1]", "inet:1" },
 	    { "unix:/run/g", "inet:8891@127.0.0.1", "inet6:8891@[::1]", "inet:1" },
@@ -122,6 +131,8 @@ company(const char *key)
 		return "deadline 2m;";
 	if (strcmp(key, "dns.deadline") == 0)
 		return "timeout 50ms;";
+	if (strcmp(key, "state.user") == 0)
+		return "password-file /p;";
 	if (strcmp(key, "mime.notify") == 0)
 		return "notify-via 127.0.0.1:25;";
 	return "";
@@ -447,6 +458,8 @@ static const struct {
 	{ "dns { deadline 1s }",
 	    "t:1: dns: no try could ever end: expected deadline not shorter than "
 	    "timeout" },
+	{ "state { user postern }",
+	    "t:1: state: a user has a password: expected password-file as well" },
 	{ "greylist { socket unix:/a }\naccess { socket unix:/a }",
 	    "t:2: access: socket is greylist's too: expected one for each milter" },
 	{ "greylst { }", "t:1: \"greylst\" is no section: did you mean \"greylist\"?" },
