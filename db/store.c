@@ -11,6 +11,7 @@
 #include "common/base/xalloc.h"
 #include "db/store_embedded.h"
 #include "db/store_private.h"
+#include "db/store_redis.h"
 
 #define STATS_WAIT_MS 2000
 

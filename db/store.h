@@ -36,7 +36,7 @@ struct store_conf {
 	int64_t sync_ms; /* embedded: how much of the last writing a power cut may cost;
 			    0: none, every answer waits for the disk */
 	int64_t snapshot_s; /* embedded: seconds between snapshots; 0: none */
-	/* redis: see db/store_redis.h; NULL counts as "" */
+	/* redis: see db/store_address.h; NULL counts as "" */
 	const char *address; /* "unix:/path", "192.0.2.1:6379" */
 	const char *user, *password_file; /* "": none; the file's first line is it */
 	const char *prefix; /* of all keys */

@@ -46,7 +46,6 @@ struct store_engine {
 void store_request_done(struct store_request *r, enum store_state state);
 
 extern const struct store_engine store_embedded;
-extern const struct store_engine store_redis;
 
 /* For tests: the embedded engine as if the host had booted with this id.  NULL: its
  * own. */

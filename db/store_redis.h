@@ -4,28 +4,8 @@
 #ifndef POSTERN_DB_STORE_REDIS_H
 #define POSTERN_DB_STORE_REDIS_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "db/store_private.h"
 
-#include "common/base/str.h"
-
-#define STORE_PREFIX_MAX 32
-#define STORE_CONNECTIONS_MAX 16
-#define STORE_DATABASE_MAX 1023
-
-/* Where the server listens. */
-struct store_address {
-	char path[108]; /* of a UNIX socket; "": TCP */
-	char ip[64]; /* canonical text: nothing is ever resolved */
-	uint16_t port;
-};
-
-/* "unix:/path", "/path", "192.0.2.1:6379", "[2001:db8::1]:6379" or an address alone
- * (port 6379).  Names are refused: looking one up could take longer than a mail may
- * wait.  out may be NULL. */
-bool store_address_parse(struct str s, struct store_address *out);
-
-/* Keys begin with it: 1 to 32 of letters, digits, '.', '_' and '-'. */
-bool store_prefix_good(struct str s);
+extern const struct store_engine store_redis;
 
 #endif

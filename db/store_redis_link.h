@@ -9,7 +9,7 @@
 #include <hiredis/hiredis.h>
 
 #include "common/base/err.h"
-#include "db/store_redis.h"
+#include "db/store_address.h"
 #include "db/store_redis_script.h"
 
 struct store_link_conf {

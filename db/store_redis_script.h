@@ -7,7 +7,7 @@
 #define POSTERN_DB_STORE_REDIS_SCRIPT_H
 
 #include "db/store_private.h"
-#include "db/store_redis.h"
+#include "db/store_address.h"
 
 enum store_script {
 	STORE_SCRIPT_GREYLIST,

@@ -45,7 +45,7 @@ struct settings_state { /* block `state` */
 	int64_t sync_ms;
 	int64_t snapshot;
 	int64_t budget_ms; /* store time per message; 200 */
-	char *redis; /* address of the server: see db/store_redis.h */
+	char *redis; /* address of the server: see db/store_address.h */
 	char *user, *password_file;
 	int64_t database;
 	char *prefix; /* of all keys */

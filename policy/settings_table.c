@@ -11,7 +11,7 @@
 #include "common/base/ip.h"
 #include "common/base/xalloc.h"
 #include "common/mail/address.h"
-#include "db/store_redis.h"
+#include "db/store_address.h"
 #include "policy/member.h"
 #include "policy/settings.h"
 

@@ -38,7 +38,7 @@ static const struct sample {
 	{ "state.user", { "postern" }, { "postern" }, { "a b" } },
 	{ "state.password-file", { "/p" }, { "/p" }, { "p" } },
 	{ "state.prefix", { "a", "mail-1.b_c" }, { "a", "mail-1.b_c" },
-	    { "\"\"", "a:b", "a{", "\"a b\"",
+	    { "\"\"", "a:b", "\"a{\"", "\"a b\"",
 		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" } },
 	{ "greylist.socket",
 	    { "unix:/run/g", "inet:8891@127.0.0.1", "inet6:8891@[::1]", "inet:1" },

@@ -14,7 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
-#include "db/store_redis.h"
+#include "db/store_address.h"
 #include "tests/lib/redis_rig.h"
 #include "tests/lib/store_conformance.h"
 #include "tests/lib/store_rig.h"
