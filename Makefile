@@ -36,15 +36,18 @@ PKG_db     := lmdb hiredis
 PKG_milter := milter
 PKG_jail   := libseccomp
 PKG_clamav := libclamav
+PKG_pcre   := libpcre2-8
 PKG_event  := libevent_core
-pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread
+pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread -lm
 LIBS_access   = $(call pkgs,base net db milter)
 LIBS_greylist = $(call pkgs,base net db milter)
 LIBS_mime     = $(call pkgs,base milter)
 LIBS_scand    = $(call pkgs,base jail clamav)
+LIBS_score    = $(call pkgs,base milter)
+LIBS_scorejail = $(call pkgs,base jail pcre)
 LIBS_relay    = $(call pkgs,base net db event)
-LIBS_ctl      = $(call pkgs,base net db event)
-LIBS_tests    = $(call pkgs,base net db milter event jail clamav) $(shell $(PKG) --libs check)
+LIBS_ctl      = $(call pkgs,base net db event pcre)
+LIBS_tests    = $(call pkgs,base net db milter event jail clamav pcre) $(shell $(PKG) --libs check)
 
 MILTERS := $(patsubst milters/%/main.c,%,$(wildcard milters/*/main.c))
 CONTRIB := $(patsubst contrib/%/main.c,%,$(wildcard contrib/*/main.c))
@@ -60,7 +63,7 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 
 progname = $(if $(filter ctl,$(1)),posternctl,postern-$(1))
-JAILED   := $(BUILD)/postern-scand
+JAILED   := $(BUILD)/postern-scand $(BUILD)/postern-scorejail
 PROGRAMS := $(foreach p,$(MILTERS) $(CONTRIB),$(BUILD)/$(call progname,$(p))) $(JAILED)
 ARCHIVES := $(BUILD)/milters/mime/scand.a $(foreach p,$(MILTERS),$(BUILD)/milters/$(p).a) $(foreach p,$(ROOMS),$(BUILD)/contrib/$(p).a)
 
@@ -123,6 +126,9 @@ $(BUILD)/milters/mime/scand.a: $(call obj,$(filter-out %/main.c,$(wildcard milte
 $(BUILD)/postern-scand: $(BUILD)/milters/mime/scand/main.o $(BUILD)/milters/mime/scand.a $(BUILD)/milters/mime.a $(BUILD)/libpostern.a
 	$(CC) $(CFLAGS) $(LD_ALL) -o $@ $^ $(LIBS_scand)
 
+$(BUILD)/postern-scorejail: $(BUILD)/milters/score/jail/main.o $(BUILD)/milters/score.a $(BUILD)/libpostern.a
+	$(CC) $(CFLAGS) $(LD_ALL) -o $@ $^ $(LIBS_scorejail)
+
 $(foreach c,$(ROOMS),$(eval $(call program,contrib,$(c))))
 
 $(TOOLS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/lib/%_main.o $(BUILD)/tests/testlib.a $(BUILD)/libpostern.a
@@ -151,6 +157,8 @@ install: all
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/sbin
 	install -m 644 $(wildcard common/*.5 db/*.5 policy/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard milters/*/*.8 contrib/*/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/share/postern/rules
+	install -m 644 $(wildcard policy/rules/*.cf) $(DESTDIR)$(PREFIX)/share/postern/rules
 	install -m 644 README.md LICENSE policy/postern.conf.example $(DESTDIR)$(PREFIX)/share/doc/postern
 	cp -R contrib/sendmail contrib/postfix contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
 

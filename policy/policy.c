@@ -162,6 +162,7 @@ compare(const struct conf_setting *row, const void *a, const void *b)
 	case CONF_INT:
 	case CONF_TIME:
 	case CONF_TIME_MS:
+	case CONF_DECIMAL:
 	case CONF_SIZE: /* sizes of rows end well below 2^63 */
 		m = *(const int64_t *)x;
 		n = *(const int64_t *)y;

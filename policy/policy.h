@@ -40,6 +40,7 @@ struct policy_view {
 	struct settings_greylist greylist;
 	struct settings_access access;
 	struct settings_mime mime;
+	struct settings_score score;
 	bool observe; /* compute, log would=..., let pass */
 };
 void policy_resolve(

@@ -27,6 +27,7 @@ const struct policy_place policy_places[POLICY_SECTIONS] = {
 	[POLICY_GREYLIST] = PLACE(SECTION_GREYLIST, greylist),
 	[POLICY_ACCESS] = PLACE(SECTION_ACCESS, access),
 	[POLICY_MIME] = PLACE(SECTION_MIME, mime),
+	[POLICY_SCORE] = PLACE(SECTION_SCORE, score),
 };
 
 const struct conf_table *

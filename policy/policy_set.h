@@ -15,7 +15,8 @@
 #define POLICY_POLICIES_MAX 1000
 
 /* Sections whose settings a policy may give. */
-enum policy_section { POLICY_GREYLIST, POLICY_ACCESS, POLICY_MIME, POLICY_SECTIONS };
+enum policy_section { POLICY_GREYLIST, POLICY_ACCESS, POLICY_MIME, POLICY_SCORE,
+	POLICY_SECTIONS };
 
 /* Where the struct of such a section stands. */
 struct policy_place {
@@ -57,6 +58,7 @@ struct policy {
 	struct settings_greylist greylist; /* of these, only overridden fields are set */
 	struct settings_access access;
 	struct settings_mime mime;
+	struct settings_score score;
 	const struct conf_node *mode; /* NULL: not given */
 	bool observe;
 };

@@ -60,6 +60,8 @@ section_of(struct settings *s, size_t i)
 		return &s->access;
 	case SECTION_MIME:
 		return &s->mime;
+	case SECTION_SCORE:
+		return &s->score;
 	case SECTIONS:
 		break;
 	}
@@ -76,6 +78,7 @@ settings_section(const struct settings *s, size_t i)
 		[SECTION_GREYLIST] = offsetof(struct settings, greylist),
 		[SECTION_ACCESS] = offsetof(struct settings, access),
 		[SECTION_MIME] = offsetof(struct settings, mime),
+		[SECTION_SCORE] = offsetof(struct settings, score),
 	};
 
 	return i < SECTIONS ? (const char *)s + offsets[i] : NULL;
@@ -326,6 +329,12 @@ check_together(const struct settings *s, struct errs *errs)
 	    strcmp(s->mime.socket, s->greylist.socket) == 0)
 		contradiction(s, SECTION_MIME, "socket", "socket",
 		    "mime: socket is another milter's too: expected one for each milter",
+		    errs);
+	if (strcmp(s->score.socket, s->access.socket) == 0 ||
+	    strcmp(s->score.socket, s->greylist.socket) == 0 ||
+	    strcmp(s->score.socket, s->mime.socket) == 0)
+		contradiction(s, SECTION_SCORE, "socket", "socket",
+		    "score: socket is another milter's too: expected one for each milter",
 		    errs);
 	if (s->mime.notify[0] != '\0' && s->mime.notify_via[0] == '\0')
 		contradiction(s, SECTION_MIME, "notify", "notify",

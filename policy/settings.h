@@ -118,6 +118,27 @@ struct settings_mime { /* block `mime` */
 	char *notify_via; /* SMTP server that takes the notice: address:port */
 };
 
+/* What happens to mail that could not be scored; merging takes the later one. */
+enum score_failure { SCORE_FAILURE_PASS, SCORE_FAILURE_TEMPFAIL };
+
+struct settings_score { /* block `score` */
+	char *socket;
+	int64_t socket_mode;
+	char *socket_group;
+	char *metrics;
+	struct conf_strings rules; /* files and folders of .cf files, in order */
+	char *tmp; /* where the jail's workers have their directories */
+	int64_t workers; /* messages at once */
+	uint64_t worker_memory; /* octets beyond what all share */
+	bool scan; /* score at all: policies turn it off */
+	uint64_t scan_size; /* octets of a message that are looked at */
+	int64_t budget_ms; /* of one message on one worker; then the worker is killed */
+	int64_t tag, reject; /* points in thousandths */
+	int on_failure; /* enum score_failure */
+	char *subject_tag; /* put before the subject of tagged mail; "" nothing */
+	char *text; /* reply to refused mail */
+};
+
 struct policy_set; /* lists and policies in order: policy/policy.h */
 
 struct settings {
@@ -127,6 +148,7 @@ struct settings {
 	struct settings_greylist greylist;
 	struct settings_access access;
 	struct settings_mime mime;
+	struct settings_score score;
 	struct policy_set *policies; /* NULL: none */
 	struct settings_origin *origin; /* see settings_where */
 	_Atomic unsigned refs;
@@ -149,7 +171,7 @@ void settings_restart_needed(
 struct store_conf settings_store(const struct settings_state *state);
 
 /* The tables, for check, explain and the test that every key stands in the manual: run,
- * dns, state, greylist, access, mime. */
+ * dns, state, greylist, access, mime, score. */
 const struct conf_table *const *settings_tables(size_t *n);
 /* The struct in s that table i fills. */
 const void *settings_section(const struct settings *s, size_t i);

@@ -13,6 +13,7 @@ enum settings_section {
 	SECTION_GREYLIST,
 	SECTION_ACCESS,
 	SECTION_MIME,
+	SECTION_SCORE,
 	SECTIONS,
 };
 

@@ -21,6 +21,7 @@ enum conf_type {
 	CONF_TIME, /* int64_t, seconds */
 	CONF_TIME_MS, /* int64_t, milliseconds */
 	CONF_SIZE, /* uint64_t, bytes */
+	CONF_DECIMAL, /* int64_t, thousandths: "7.5" is 7500 */
 	CONF_STRING, /* char *, one value, owned by the struct; never NULL, "" when
 			empty */
 	CONF_LIST, /* struct conf_strings, one or more values; repeated lines add up */
@@ -60,7 +61,7 @@ struct conf_setting {
 	size_t offset; /* in the section's struct */
 	const char *def; /* default, written as in the file; NULL: zero/empty */
 	int64_t min,
-	    max; /* of INT, TIME, TIME_MS, SIZE, in the field's unit; 0 and 0: any */
+	    max; /* of INT, TIME, TIME_MS, SIZE, DECIMAL, in the field's unit; 0 and 0: any */
 	const char *choices; /* of ENUM */
 	enum stage stage;
 	enum merge merge;

@@ -16,7 +16,7 @@ static bool
 is_number(enum conf_type type)
 {
 	return type == CONF_INT || type == CONF_TIME || type == CONF_TIME_MS ||
-	    type == CONF_SIZE;
+	    type == CONF_SIZE || type == CONF_DECIMAL;
 }
 
 bool
@@ -36,6 +36,7 @@ conf_value_size(const struct conf_setting *setting)
 	case CONF_TIME:
 	case CONF_TIME_MS:
 	case CONF_SIZE:
+	case CONF_DECIMAL:
 		return sizeof(int64_t);
 	case CONF_STRING:
 		return sizeof(char *);
@@ -85,6 +86,35 @@ print_size(uint64_t bytes, struct buf *out)
 		buf_add_char(out, units[unit - 1]);
 }
 
+/* At most three places behind the point, without idle zeros. */
+static void
+print_decimal(int64_t value, struct buf *out)
+{
+	unsigned part = (unsigned)(value % 1000), width = 3;
+
+	buf_addf(out, "%" PRId64, value / 1000);
+	for (; width > 0 && part % 10 == 0; width--)
+		part /= 10;
+	if (width > 0)
+		buf_addf(out, ".%0*u", (int)width, part);
+}
+
+static bool
+parse_decimal(struct str s, int64_t *out)
+{
+	struct str whole;
+	uint64_t w, part = 0;
+
+	str_cut(&s, '.', &whole);
+	if (!str_to_uint(whole, 0, INT64_MAX / 1000 - 1, &w) || s.len > 3 ||
+	    (s.p != NULL && !str_to_uint(s, 0, 999, &part)))
+		return false;
+	for (size_t i = s.len; i < 3; i++)
+		part *= 10;
+	*out = (int64_t)(w * 1000 + part);
+	return true;
+}
+
 static void
 print_number(enum conf_type type, int64_t value, struct buf *out)
 {
@@ -95,6 +125,8 @@ print_number(enum conf_type type, int64_t value, struct buf *out)
 		print_duration(value, out);
 	else if (type == CONF_SIZE)
 		print_size((uint64_t)value, out);
+	else if (type == CONF_DECIMAL)
+		print_decimal(value, out);
 	else
 		buf_addf(out, "%" PRId64, value);
 }
@@ -168,6 +200,7 @@ parse_number(const struct conf_setting *setting, const struct conf_node *node,
 		[CONF_TIME] = "a duration like 90s, 5m, 1h30m, 2d",
 		[CONF_TIME_MS] = "a duration like 200ms, 5s, 1m",
 		[CONF_SIZE] = "a size like 4096, 64k, 10M, 1G",
+		[CONF_DECIMAL] = "a number like 5 or 7.5",
 	};
 	const struct conf_word *word = &node->values[0];
 	uint64_t u = 0;
@@ -178,6 +211,8 @@ parse_number(const struct conf_setting *setting, const struct conf_node *node,
 		right = str_to_duration(word->text, &value);
 	} else if (setting->type == CONF_TIME_MS) {
 		right = str_to_duration_ms(word->text, &value);
+	} else if (setting->type == CONF_DECIMAL) {
+		right = parse_decimal(word->text, &value);
 	} else {
 		right = setting->type == CONF_SIZE
 		    ? str_to_size(word->text, &u)
@@ -401,6 +436,7 @@ conf_value_print(const struct conf_setting *setting, const void *field, struct b
 	case CONF_TIME:
 	case CONF_TIME_MS:
 	case CONF_SIZE:
+	case CONF_DECIMAL:
 		print_number(setting->type, *(const int64_t *)field, out);
 		break;
 	case CONF_STRING:

@@ -8,6 +8,7 @@
 #include "contrib/ctl/command.h"
 #include "milters/access/access_test.h"
 #include "milters/greylist/greylist_test.h"
+#include "milters/score/score_test.h"
 
 static const struct {
 	const char *name;
@@ -15,6 +16,7 @@ static const struct {
 } engines[] = {
 	{ "access", access_test_main },
 	{ "greylist", greylist_test_main },
+	{ "score", score_test_main },
 };
 
 int

@@ -212,6 +212,15 @@ without_final_lf(struct str raw)
 	return raw;
 }
 
+/* With LF line ends, whatever the message has. */
+static void
+add_lines(struct str s, struct buf *out)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] != '\r' || i + 1 == s.len || s.p[i + 1] != '\n')
+			buf_add_char(out, s.p[i]);
+}
+
 static void
 add_value(const struct field *f, enum rule_part part, struct buf *out)
 {
@@ -223,7 +232,7 @@ add_value(const struct field *f, enum rule_part part, struct buf *out)
 		buf_add_char(out, '\n');
 		break;
 	case RULE_RAW:
-		buf_add_str(out, raw);
+		add_lines(raw, out);
 		buf_add_char(out, '\n');
 		break;
 	case RULE_ADDR:

@@ -98,7 +98,7 @@ source_of(struct match *m, const struct rule *rule)
 
 	while (i < m->n_sources &&
 	    (m->sources[i].part != rule->part ||
-		!str_eq_nocase(str_of(m->sources[i].field), str_of(rule->field))))
+		strcmp(m->sources[i].field, rule->field) != 0)) /* MESSAGEID: by case */
 		i++;
 	if (i < m->n_sources)
 		return i;

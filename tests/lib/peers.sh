@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unpacks a real server for the tests, without installing it:
 #
-#	peers.sh postfix|sendmail|opendkim|redis
+#	peers.sh postfix|sendmail|opendkim|redis|spamassassin
 #
 # prints the directory that holds its files (build/peers/NAME by default, PEERS_DIR names
 # another parent).  Packages and those libraries of theirs that this host lacks come from
@@ -14,9 +14,10 @@ name=${1:-}
 case $name in
 postfix) packages="postfix" ;;
 sendmail) packages="sendmail-bin sendmail-base sendmail-cf m4" ;;
+spamassassin) packages="spamassassin" ;; # its rules; never run
 opendkim) packages="opendkim opendkim-tools" ;;
 redis) packages="redis-server redis-tools" ;;
-*) echo "usage: peers.sh postfix|sendmail|opendkim|redis" >&2; exit 64 ;;
+*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin" >&2; exit 64 ;;
 esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)

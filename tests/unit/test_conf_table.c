@@ -13,7 +13,7 @@
 
 struct all {
 	bool on;
-	int64_t number, time, ms;
+	int64_t number, time, ms, decimal;
 	uint64_t size;
 	char *text;
 	struct conf_strings list;
@@ -80,6 +80,8 @@ static const struct conf_setting rows[] = {
 	    MERGE_OWN, "h"),
 	CONF_ROW("size", CONF_SIZE, AT(size), "64k", 1024, 1 << 30, NULL, STAGE_MAIL,
 	    MERGE_OWN, "h"),
+	CONF_ROW("decimal", CONF_DECIMAL, AT(decimal), "7.5", 1, 100000, NULL, STAGE_MAIL,
+	    MERGE_OWN, "h"),
 	CONF_ROW("text", CONF_STRING, AT(text), NULL, 0, 0, NULL, STAGE_MAIL, MERGE_OWN,
 	    "h", .check = no_x),
 	CONF_ROW("list", CONF_LIST, AT(list), "a \"b c\"", 0, 0, NULL, STAGE_MAIL,
@@ -109,6 +111,7 @@ START_TEST(table_defaults)
 	ck_assert_int_eq(a.number, 5);
 	ck_assert_int_eq(a.time, 300);
 	ck_assert_int_eq(a.ms, 200);
+	ck_assert_int_eq(a.decimal, 7500);
 	ck_assert_uint_eq(a.size, 65536);
 	ck_assert_str_eq(a.text, "");
 	ck_assert_uint_eq(a.list.n, 2);
@@ -137,6 +140,11 @@ static const struct {
 	{ "time 90;", "time", "1m30s" },
 	{ "ms 5s;", "ms", "5s" },
 	{ "ms 1500;", "ms", "1s500ms" },
+	{ "decimal 5;", "decimal", "5" },
+	{ "decimal 5.0;", "decimal", "5" },
+	{ "decimal 0.001;", "decimal", "0.001" },
+	{ "decimal 12.05;", "decimal", "12.05" },
+	{ "decimal 99.90;", "decimal", "99.9" },
 	{ "size 1G;", "size", "1G" },
 	{ "size 1025;", "size", "1025" },
 	{ "size 2048;", "size", "2k" },

@@ -71,6 +71,15 @@ static const struct sample {
 	{ "mime.notify", { "postmaster@mx.example" }, { "postmaster@mx.example" },
 	    { "\"a b\"", "@" } },
 	{ "mime.notify-via", { "127.0.0.1:25" }, { "127.0.0.1:25" }, { "mx.example:25" } },
+	{ "score.socket", { "unix:/run/s" }, { "unix:/run/s" }, { "s", "unix:" } },
+	{ "score.socket-mode", { "0660" }, { "0660" }, { "9" } },
+	{ "score.socket-group", { "mail" }, { "mail" }, { "a b" } },
+	{ "score.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
+	{ "score.rules", { "/a /b" }, { "/a /b" }, { "a", "\"\"" } },
+	{ "score.tmp", { "/t" }, { "/t" }, { "t" } },
+	{ "score.subject-tag", { "\"[SPAM] \"" }, { "\"[SPAM] \"" },
+	    { "\"0123456789012345678901234567890123456789x\"", "\"\xc3\xa4\"" } },
+	{ "score.text", { "\"no spam\"" }, { "\"no spam\"" }, { "\"\"" } },
 	{ "access.maps", { "/a \"/b c\"" }, { "/a \"/b c\"" }, { "a", "/a b" } },
 };
 
@@ -222,6 +231,29 @@ try_number(const struct row *r)
 }
 
 static void
+try_decimal(const struct row *r)
+{
+	struct buf b;
+
+	buf_init(&b, 100);
+	print_number(r, r->s->min, &b);
+	accepts(r, buf_cstr(&b), buf_cstr(&b));
+	print_number(r, r->s->max, &b);
+	accepts(r, buf_cstr(&b), buf_cstr(&b));
+	print_number(r, r->s->max + 1, &b);
+	refuses(r, buf_cstr(&b));
+	print_number(r, r->s->min - 1, &b);
+	refuses(r, buf_cstr(&b));
+	refuses(r, "-1");
+	refuses(r, "1.2345");
+	refuses(r, "1..2");
+	refuses(r, ".5");
+	refuses(r, "many");
+	refuses(r, "\"\"");
+	buf_clear(&b);
+}
+
+static void
 try_choices(const struct row *r)
 {
 	struct str rest = str_of(r->s->choices), name;
@@ -266,6 +298,9 @@ START_TEST(row_values)
 	case CONF_TIME_MS:
 	case CONF_SIZE:
 		try_number(&r);
+		break;
+	case CONF_DECIMAL:
+		try_decimal(&r);
 		break;
 	case CONF_ENUM:
 		try_choices(&r);
