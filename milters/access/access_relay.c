@@ -153,9 +153,8 @@ sender_relays(const struct access *a)
 		return true;
 	if (!r->mail_from || domain.len == 0)
 		return false;
-	if (access_search_full(&s, &a->sender, a->sender.domain, &hit) &&
-	    hit.value.word == ACCESS_WORD_RELAY)
-		return true;
+	if (access_search_full(&s, &a->sender, a->sender.domain, &hit))
+		return hit.value.word == ACCESS_WORD_RELAY;
 	if (!r->mail_from_domain)
 		return false;
 	bool found = r->hosts_only ? access_search_exact(&s, domain, &hit)

@@ -506,6 +506,12 @@ static const struct {
 	{ "full address: the domain's entry ends the search",
 	    "To:test OK\nTo:b@ RELAY\n", "<b@far.test>", { .full_address = true },
 	    "550 5.7.1 Relaying denied" },
+	{ "the sender's own entry ends the search",
+	    "From:a@d.test OK\nFrom:d.test RELAY\n", "<b@far.test>",
+	    { .mail_from = true, .mail_from_domain = true },
+	    "550 5.7.1 Relaying denied" },
+	{ "the sender's domain", "From:d.test RELAY\n", "<b@far.test>",
+	    { .mail_from = true, .mail_from_domain = true }, "" },
 	{ "full address: the user's entry", "To:b@ RELAY\n", "<b@far.test>",
 	    { .full_address = true }, "" },
 	{ "full address: the address' entry ends the search",
@@ -527,6 +533,11 @@ START_TEST(relay_row)
 	char got[700] = "";
 
 	rules.classes = classes;
+	a.have_sender = true;
+	ck_assert_int_eq(
+	    access_addr_parse(&classes, (struct access_routes){ true, true },
+		STR("<a@d.test>"), &a.sender, &v),
+	    0);
 	ck_assert_int_eq(access_addr_parse(&classes,
 			     (struct access_routes){ true, !rules.no_percent },
 			     str_of(relays[_i].to), &to, &v),
