@@ -287,6 +287,13 @@ qrig_on_answer(void *arg, bool durable, const char *text)
 void
 qrig_submit(struct qrig *r, const char *sender, const char *rcpts, const char *hold)
 {
+	qrig_submit_text(r, sender, rcpts, hold, str_of(QRIG_BODY));
+}
+
+void
+qrig_submit_text(struct qrig *r, const char *sender, const char *rcpts,
+    const char *hold, struct str text)
+{
 	struct envelope e;
 	struct err err;
 	struct str list = str_of(rcpts), rcpt;
@@ -303,7 +310,7 @@ qrig_submit(struct qrig *r, const char *sender, const char *rcpts, const char *h
 		envelope_add_rcpt(&e, address);
 		free(address);
 	}
-	ck_assert_int_eq(record_write(fd, &e, str_of(QRIG_BODY), -1, 0, 0, &err), 0);
+	ck_assert_int_eq(record_write(fd, &e, text, -1, 0, 0, &err), 0);
 	queue_client_submit(r->client, e.id, fd, qrig_on_answer, r);
 	envelope_clear(&e);
 }

@@ -64,6 +64,9 @@ void qrig_listen(struct qrig *r);
 /* Hand in a message; rcpts separated by blanks; hold "" none. */
 void qrig_submit(
     struct qrig *r, const char *sender, const char *rcpts, const char *hold);
+/* The same with another message than QRIG_BODY. */
+void qrig_submit_text(struct qrig *r, const char *sender, const char *rcpts,
+    const char *hold, struct str text);
 /* For queue_client_submit(): counts answers and durable in the rig. */
 void qrig_on_answer(void *arg, bool durable, const char *text);
 /* Run the client until n answers came in all; false: not within ms. */

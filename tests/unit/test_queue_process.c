@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/lib/dnsd.h"
 #include "tests/lib/queue_rig.h"
 
 /* The processes that are forked beside a sink's threads use none of their locks. */
@@ -257,6 +258,91 @@ START_TEST(hostile_submissions)
 }
 END_TEST
 
+/* RFC 5321 6.3: a hundred hops are borne, one more is a loop. */
+START_TEST(loops_end)
+{
+	struct qrig r;
+	struct buf text;
+
+	qrig_start(&r);
+	qrig_listen(&r);
+	buf_init(&text, 1 << 20);
+	for (int i = 0; i < 100; i++)
+		buf_addf(&text, "Received: from a by b; hop %d\r\n", i);
+	buf_add_cstr(&text, "Subject: round\r\n\r\n\r\n");
+	qrig_submit_text(&r, "a@x.example", "u@y.example", "", buf_str(&text));
+	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
+	qrig_wait(qrig_mail_from(&r, "a@x.example") != NULL);
+	buf_reset(&text);
+	for (int i = 0; i < 101; i++)
+		buf_addf(&text, "received: from a by b; hop %d\r\n", i);
+	buf_add_cstr(&text, "\r\n");
+	qrig_submit_text(&r, "b@x.example", "u@y.example", "", buf_str(&text));
+	ck_assert(qrig_answers(&r, 2, QRIG_WAIT_MS));
+	qrig_wait(qrig_mail_from(&r, "") != NULL);
+	ck_assert_ptr_nonnull(
+	    strstr(qrig_mail_from(&r, "")->data, "Status: 5.4.6\r\n"));
+	ck_assert_ptr_null(qrig_mail_from(&r, "b@x.example"));
+	qrig_wait(qrig_spool_empty(&r));
+	buf_clear(&text);
+	qrig_end(&r);
+}
+END_TEST
+
+static void
+write_table(char path[64], uint16_t port)
+{
+	snprintf(path, 64, "/tmp/table.XXXXXX");
+	int fd = mkstemp(path);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_ge(dprintf(fd,
+			     "closed.example\terror:5.7.1:550 closed for mail\n"
+			     "routed.example\tsmtp:mx.example:%u\n"
+			     "later.example\terror:4.3.0:450 not today\n",
+			     port),
+	    0);
+	close(fd);
+}
+
+/* Four recipients with four fates: the first host of the MX takes no connection, the
+ * mailertable refuses one for ever and one for now, one goes to the smarthost. */
+START_TEST(fates_of_one_message)
+{
+	static const char zone[] = "mx.example MX 10 dead.example\n"
+				   "mx.example MX 20 live.example\n"
+				   "dead.example A 127.0.0.2\n"
+				   "live.example A 127.0.0.1\n";
+	struct qrig r;
+	struct err err;
+	char table[64];
+	struct dnsd *d = dnsd_start(str_of(zone), 0, &err);
+
+	ck_assert_ptr_nonnull(d);
+	qrig_init(&r);
+	write_table(table, r.sink->port);
+	r.conf.mailertable = table;
+	snprintf(r.dns, sizeof(r.dns), "127.0.0.1:%u", dnsd_port(d));
+	qrig_queue(&r, NULL);
+	qrig_delivery(&r);
+	qrig_listen(&r);
+	qrig_submit(&r, "a@x.example",
+	    "u@routed.example u@closed.example u@smart.example u@later.example", "");
+	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
+	qrig_wait(qrig_mails(&r) == 3);
+	ck_assert_ptr_nonnull(qrig_mail_from(&r, ""));
+	ck_assert_ptr_nonnull(
+	    strstr(qrig_mail_from(&r, "")->data, "550 5.7.1 closed for mail"));
+	/* for the one that is refused today only */
+	qrig_wait(qrig_files(&r, "incoming") + qrig_files(&r, "active") +
+		qrig_files(&r, "deferred") ==
+	    1);
+	unlink(table);
+	qrig_end(&r);
+	dnsd_stop(d);
+}
+END_TEST
+
 /* A disk with room for nothing more: answered, not lost; afterwards all is well. */
 START_TEST(full_disk)
 {
@@ -294,6 +380,8 @@ main(void)
 	tcase_add_loop_test(t, killed_behind_the_dot, 0, 2);
 	tcase_add_test(t, many_at_once);
 	tcase_add_test(t, hostile_submissions);
+	tcase_add_test(t, loops_end);
+	tcase_add_test(t, fates_of_one_message);
 	tcase_add_test(t, full_disk);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
