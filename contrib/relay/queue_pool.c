@@ -13,6 +13,9 @@
 #include "common/base/xalloc.h"
 
 #define THREADS_MAX 16
+/* Batches at once: with two, one gathers what comes while the other syncs; with more,
+ * batches stay small and each pays its own fsync of the directory. */
+#define BATCHES_MAX 2
 
 STAILQ_HEAD(commit_list, queue_commit);
 STAILQ_HEAD(task_list, queue_task);
@@ -28,6 +31,7 @@ struct queue_pool {
 	struct commit_list commits, commits_done;
 	struct task_list tasks, tasks_done;
 	bool end;
+	unsigned n_batches; /* under way */
 	unsigned n_threads;
 	pthread_t threads[THREADS_MAX];
 };
@@ -58,11 +62,13 @@ do_commits(struct queue_pool *p)
 		list[n++] = STAILQ_FIRST(&p->commits);
 		STAILQ_REMOVE_HEAD(&p->commits, next);
 	}
+	p->n_batches++;
 	pthread_mutex_unlock(&p->lock);
 	queue_disk_commit(p->disk, list, n);
 	metric_add(&batches, 1);
 	metric_add(&records, n);
 	pthread_mutex_lock(&p->lock);
+	p->n_batches--;
 	for (size_t i = 0; i < n; i++)
 		STAILQ_INSERT_TAIL(&p->commits_done, list[i], next);
 	tell_loop(p);
@@ -88,7 +94,7 @@ thread_main(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->end) {
-		if (!STAILQ_EMPTY(&p->commits))
+		if (!STAILQ_EMPTY(&p->commits) && p->n_batches < BATCHES_MAX)
 			do_commits(p);
 		else if (!STAILQ_EMPTY(&p->tasks))
 			do_task(p);
