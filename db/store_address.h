@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where a Redis server listens and what our keys there begin with, as settings say it. */
+/* Where a Redis server listens and what our keys there begin with, as settings say it.
+ */
 #ifndef POSTERN_DB_STORE_ADDRESS_H
 #define POSTERN_DB_STORE_ADDRESS_H
 

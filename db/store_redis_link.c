@@ -11,24 +11,7 @@
 #include "common/base/clock.h"
 #include "db/store_redis_reply.h"
 
-#define ELEMENTS_MAX 16 /* of an array: our scripts answer with four */
 #define AHEAD_MAX (1u << 20) /* octets; the longest answer is that of INFO: 8 kB */
-
-/* --- octets --- */
-
-#if HIREDIS_MAJOR >= 1
-typedef size_t elements_t; /* the type changed between hiredis' versions */
-#else
-typedef int elements_t;
-#endif
-
-static void *
-array_new(const redisReadTask *task, elements_t n)
-{
-	const redisReplyObjectFunctions *own = task->privdata;
-
-	return n >= 0 && n <= ELEMENTS_MAX ? own->createArray(task, n) : NULL;
-}
 
 void
 store_link_close(struct store_link *l)
@@ -243,11 +226,7 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 		store_link_close(l);
 		return -1;
 	}
-	redisReplyObjectFunctions *own = l->c->reader->fn;
-	l->fn = *own;
-	l->fn.createArray = array_new;
-	l->c->reader->fn = &l->fn;
-	l->c->reader->privdata = own;
+	store_reply_bound(l->c->reader, &l->fn);
 	struct greetings g = { .n = 0 };
 	if (greetings_send(l, &g, conf) != 0)
 		(void)err_set(err, "connection to Redis: out of memory");

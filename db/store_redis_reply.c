@@ -5,6 +5,33 @@
 
 #include <stdio.h>
 
+#if HIREDIS_MAJOR >= 1
+typedef size_t elements_t; /* the type changed between hiredis' versions */
+#define ELEMENTS_GOOD(n) ((n) <= STORE_REPLY_ELEMENTS_MAX)
+#else
+typedef int elements_t;
+#define ELEMENTS_GOOD(n) ((n) >= 0 && (n) <= STORE_REPLY_ELEMENTS_MAX)
+#endif
+
+static void *
+array_new(const redisReadTask *task, elements_t n)
+{
+	const redisReplyObjectFunctions *own = task->privdata;
+
+	return ELEMENTS_GOOD(n) ? own->createArray(task, n) : NULL;
+}
+
+void
+store_reply_bound(redisReader *reader, redisReplyObjectFunctions *room)
+{
+	redisReplyObjectFunctions *own = reader->fn;
+
+	*room = *own;
+	room->createArray = array_new;
+	reader->fn = room;
+	reader->privdata = own;
+}
+
 static const char *const reply_names[] = {
 	[STORE_REPLY_OK] = "ok",
 	[STORE_REPLY_FULL] = "full",

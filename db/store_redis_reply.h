@@ -8,6 +8,12 @@
 
 #include "db/store.h"
 
+/* No array of more elements than our scripts answer with is made by this reader: its
+ * count is the server's word, and memory would be taken for it at once.  room: as long
+ * as the reader lives. */
+#define STORE_REPLY_ELEMENTS_MAX 16
+void store_reply_bound(redisReader *reader, redisReplyObjectFunctions *room);
+
 enum store_reply {
 	STORE_REPLY_OK,
 	STORE_REPLY_FULL, /* -OOM: no room */

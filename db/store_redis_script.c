@@ -9,8 +9,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define SCHEMA "1" /* of keys and values; another version's keys are not ours to read  \
-		    */
+#define SCHEMA                                                                         \
+	"1" /* of keys and values; another version's keys are not ours to read         \
+	     */
 
 /* Common to all: reading and writing a record, which is whole numbers in decimal, one
  * blank between them, the last: wall seconds after which it counts for nothing.  It

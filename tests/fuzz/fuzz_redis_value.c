@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Any octets as the answer of a Redis server: read by hiredis and by us.  What is taken
+ * lies in the ranges that the rest of the program relies on; what is not taken changes
+ * nothing. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "db/store_redis_reply.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+greylist(const redisReply *r)
+{
+	struct greylist_seen seen = { .first = -77 };
+	uint64_t bad = 0;
+
+	if (store_reply_greylist(r, &seen, &bad) != STORE_REPLY_OK) {
+		if (seen.first != -77 || bad != 0)
+			abort();
+	} else if (greylist_state_name(seen.state) == NULL || seen.tries < 0 ||
+	    bad > 16) {
+		abort();
+	}
+}
+
+static void
+event(const redisReply *r)
+{
+	struct event_answer a = { .last = -77 };
+	uint64_t bad = 0;
+
+	if (store_reply_event(r, &a, &bad) != STORE_REPLY_OK) {
+		if (a.last != -77 || bad != 0)
+			abort();
+	} else if (a.state != STORE_OK || a.weight < 0 || bad > 16) {
+		abort();
+	}
+}
+
+static void
+rate(const redisReply *r)
+{
+	struct rate_answer a = { .level = -77 };
+	uint64_t bad = 0;
+
+	if (store_reply_rate(r, &a, &bad) != STORE_REPLY_OK) {
+		if (a.level != -77 || bad != 0)
+			abort();
+	} else if (a.level < 0 || a.wait < -1 || (a.allowed && a.wait != 0) ||
+	    bad > 16) {
+		abort();
+	}
+}
+
+static void
+other(const redisReply *r)
+{
+	struct store_stats st = { 0 };
+	char digest[41] = "";
+
+	if (store_reply_stats(r, 0, &st) == STORE_REPLY_OK &&
+	    memchr(st.note, '\0', sizeof(st.note)) == NULL)
+		abort();
+	if (store_reply_digest(r, digest) == STORE_REPLY_OK && strlen(digest) != 40)
+		abort();
+	if (store_reply_name(store_reply_class(r))[0] == '\0')
+		abort();
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	redisReader *reader = redisReaderCreate();
+	redisReplyObjectFunctions room;
+	void *r = NULL;
+
+	store_reply_bound(reader, &room);
+	if (size > 0)
+		redisReaderFeed(reader, (const char *)data, size);
+	while (redisReaderGetReply(reader, &r) == REDIS_OK && r != NULL) {
+		greylist(r);
+		event(r);
+		rate(r);
+		other(r);
+		freeReplyObject(r);
+	}
+	redisReaderFree(reader);
+	return 0;
+}
