@@ -13,7 +13,8 @@
 #include "common/base/str.h"
 
 #define INSPECTION_PARTS_MAX 4000
-#define INSPECTION_NAMES_MAX 64 /* of one part, members of archives included */
+/* Names of one part; of members of archives one for each ending. */
+#define INSPECTION_NAMES_MAX 200
 #define INSPECTION_TEXT_MAX 1024 /* octets of one string */
 
 enum scan_state {
@@ -32,7 +33,7 @@ struct inspected_part {
 	struct str virus; /* of INFECTED; otherwise the reason, "" none */
 	struct str type; /* declared, lower case */
 	struct str sniffed; /* by content: "exe", "zip", "" unknown */
-	struct str names[INSPECTION_NAMES_MAX]; /* all candidates, then archive members */
+	struct str names[INSPECTION_NAMES_MAX]; /* all candidates, then members */
 	size_t n_names;
 	size_t n_own_names; /* how many of them are the part's own */
 };

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +76,10 @@ forbidden_works(struct str what)
 		return open("/tmp/postern-jail-escape", O_WRONLY | O_CREAT, 0600) >= 0;
 	if (str_is(what, "kill"))
 		return kill(getppid(), 0) == 0;
+	if (str_is(what, "tgkill"))
+		return syscall(SYS_tgkill, (long)getppid(), (long)getppid(), 0) == 0;
+	if (str_is(what, "signal-by-fcntl"))
+		return fcntl(0, F_SETOWN, getppid()) == 0 || errno != EPERM;
 	if (str_is(what, "ptrace"))
 		return prctl(PR_SET_DUMPABLE, 1) == 0;
 	if (str_is(what, "mmap-exec")) {
@@ -233,6 +239,8 @@ static const struct {
 	{ "try open-outside", "refused" },
 	{ "try write-outside", "refused" },
 	{ "try kill", "refused" },
+	{ "try tgkill", "refused" },
+	{ "try signal-by-fcntl", "refused" },
 	{ "try ptrace", "refused" },
 	{ "try mmap-exec", "refused" },
 	{ "try mprotect-exec", "refused" },
@@ -265,6 +273,14 @@ START_TEST(failures_are_told_and_counted)
 		ck_assert(!a->timed_out);
 		future_unref(f);
 	}
+	/* It is poison: no further worker is spent on it. */
+	int64_t began = clock_mono_ms();
+	f = ask(how[_i], STR(""), 30000);
+	a = future_value(f);
+	ck_assert_int_eq(a->status, JAIL_FAILED);
+	ck_assert_uint_eq(a->failures, JAIL_POISON);
+	ck_assert_int_lt(clock_mono_ms() - began, 5000);
+	future_unref(f);
 	f = ask("echo", STR("still here"), 10000);
 	a = future_value(f);
 	ck_assert_int_eq(a->status, JAIL_OK);
@@ -361,6 +377,24 @@ START_TEST(unsealed_messages_are_refused)
 }
 END_TEST
 
+static void
+make_dir(const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", tmp, name);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+static bool
+remove_dir(const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", tmp, name);
+	return rmdir(path) == 0;
+}
+
 START_TEST(a_successor_takes_over)
 {
 	uint8_t hash[JAIL_HASH_SIZE] = { 1 };
@@ -370,6 +404,11 @@ START_TEST(a_successor_takes_over)
 	memfd_seal(fd, NULL);
 	future_unref(ask("echo", STR("it is there"), 30000));
 	struct future *under_way = jail_ask(client, STR("nap"), fd, hash, 30000);
+	/* What a master that was killed left behind goes; what looks alike stays. */
+	make_dir("test.4194305.3");
+	make_dir("test.1.3"); /* somebody lives under that number */
+	make_dir("test.x.3");
+	make_dir("testing");
 	pid_t successor = fork();
 	if (successor == 0)
 		_exit(jail_master(&ops, NULL, &conf, listen_fd, -1, NULL));
@@ -385,6 +424,8 @@ START_TEST(a_successor_takes_over)
 		ck_assert_int_eq(((struct jail_answer *)future_value(f))->status, JAIL_OK);
 		future_unref(f);
 	}
+	ck_assert(!remove_dir("test.4194305.3"));
+	ck_assert(remove_dir("test.1.3") && remove_dir("test.x.3") && remove_dir("testing"));
 	ck_assert(future_wait(under_way, clock_mono_ms() + 60000));
 	ck_assert_int_eq(((struct jail_answer *)future_value(under_way))->status, JAIL_OK);
 	future_unref(under_way);

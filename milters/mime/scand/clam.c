@@ -22,6 +22,18 @@ struct scan {
 	void *arg;
 };
 
+static void
+tell_member(const struct scan *s, const char *name, size_t size)
+{
+	size_t len = name == NULL ? 0 : strlen(name);
+
+	if (len == 0 || s == NULL || s->member == NULL)
+		return;
+	/* A folder is no file, whatever its name ends in. */
+	if (size > 0 || (name[len - 1] != '/' && name[len - 1] != '\\'))
+		s->member(s->arg, name);
+}
+
 static cl_error_t
 on_file(int fd, const char *type, const char **ancestors, size_t parent_size,
     const char *name, size_t size, const char *buffer, uint32_t recursion, uint32_t attrs,
@@ -33,11 +45,10 @@ on_file(int fd, const char *type, const char **ancestors, size_t parent_size,
 	(void)type;
 	(void)ancestors;
 	(void)parent_size;
-	(void)size;
 	(void)buffer;
 	(void)attrs;
-	if (recursion > 0 && name != NULL && name[0] != '\0' && s != NULL && s->member != NULL)
-		s->member(s->arg, name);
+	if (recursion > 0)
+		tell_member(s, name, size);
 	return CL_CLEAN;
 }
 
@@ -50,11 +61,9 @@ on_meta(const char *container, unsigned long container_size, const char *name,
 
 	(void)container;
 	(void)container_size;
-	(void)size;
 	(void)encrypted;
 	(void)position;
-	if (name != NULL && name[0] != '\0' && s != NULL && s->member != NULL)
-		s->member(s->arg, name);
+	tell_member(s, name, size);
 	return CL_CLEAN;
 }
 

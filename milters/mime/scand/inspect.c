@@ -106,6 +106,38 @@ add_name(struct work *w, struct inspected_part *p, struct str name)
 	p->names[p->n_names++] = keep(w, name);
 }
 
+/* What decides about a member's name: its last two endings, when nothing else in it can.
+ * An office document has hundreds of members, but few endings. */
+static struct str
+ending_of(struct str name)
+{
+	size_t dots = 0, from = name.len;
+
+	for (size_t i = 0; i < name.len; i++)
+		if (name.p[i] < ' ' || name.p[i] == 0x7f || name.p[i] == ':')
+			return name;
+	for (size_t i = name.len; i-- > 0 && dots < 2;) {
+		if ((name.p[i] == '/' || name.p[i] == '\\') && i + 1 < name.len)
+			break;
+		if (name.p[i] == '.') {
+			from = i;
+			dots++;
+		}
+	}
+	return str_sub(name, from, name.len);
+}
+
+static void
+add_member(struct work *w, struct inspected_part *p, struct str name)
+{
+	struct str ending = ending_of(name);
+
+	for (size_t i = p->n_own_names; i < p->n_names; i++)
+		if (str_eq(ending_of(p->names[i]), ending))
+			return;
+	add_name(w, p, name);
+}
+
 struct member_target {
 	struct work *w;
 	struct inspected_part *p;
@@ -116,7 +148,7 @@ on_member(void *arg, const char *name)
 {
 	struct member_target *t = arg;
 
-	add_name(t->w, t->p, str_of(name));
+	add_member(t->w, t->p, str_of(name));
 }
 
 /* What was found in the same content before, in this part or in another. */
@@ -132,7 +164,7 @@ scanned_before(struct work *w, struct inspected_part *p, XXH128_hash_t hash)
 
 		found(p, s->state, s->virus);
 		for (size_t k = first->n_own_names; p != first && k < first->n_names; k++)
-			add_name(w, p, first->names[k]);
+			add_member(w, p, first->names[k]);
 		return true;
 	}
 	return false;
