@@ -82,10 +82,10 @@ START_TEST(quarantine)
 	const struct quarantine_row *row = &quarantine_rows[_i];
 	struct qrig r;
 
-	qrig_start(&r);
-	qrig_kill(&r.queue, SIGKILL);
+	qrig_init(&r);
 	r.conf.failed = row->failed;
 	qrig_queue(&r, NULL);
+	qrig_delivery(&r);
 	qrig_listen(&r);
 	qrig_submit(&r, row->sender, row->rcpts, row->hold);
 	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
@@ -135,10 +135,10 @@ START_TEST(lifetime_ends_in_a_bounce)
 {
 	struct qrig r;
 
-	qrig_start(&r);
-	qrig_kill(&r.queue, SIGKILL);
+	qrig_init(&r);
 	r.conf.lifetime = 1;
 	qrig_queue(&r, NULL);
+	qrig_delivery(&r);
 	qrig_listen(&r);
 	qrig_submit(&r, "a@x.example", "busy@y.example", "");
 	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
@@ -349,10 +349,10 @@ START_TEST(full_disk)
 	struct qrig r;
 	const char *why;
 
-	qrig_start(&r);
-	qrig_kill(&r.queue, SIGKILL);
+	qrig_init(&r);
 	r.conf.min_free = UINT64_MAX;
 	qrig_queue(&r, NULL);
+	qrig_delivery(&r);
 	qrig_wait((event_base_loop(r.base, EVLOOP_NONBLOCK), true) &&
 	    !queue_client_accepting(r.client, &why));
 	ck_assert_str_eq(why, "the mail queue's disk is full");
