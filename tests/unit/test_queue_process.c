@@ -3,7 +3,9 @@
  * the test: what is handed in arrives byte for byte, through refusals, outages, kill -9
  * of either process, and orderly ends. */
 #include <check.h>
+#include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -343,6 +345,88 @@ START_TEST(fates_of_one_message)
 }
 END_TEST
 
+/* The real disk, but fsync and write fail while *fault says so; shared by processes. */
+static int
+f_fsync(void *ctx, int fd)
+{
+	atomic_int *fault = ctx;
+
+	if (*fault == 0)
+		return qio_real.fsync(NULL, fd);
+	errno = *fault;
+	return -1;
+}
+
+static ssize_t
+f_pwrite(void *ctx, int fd, const void *from, size_t len, uint64_t at)
+{
+	atomic_int *fault = ctx;
+
+	/* a full disk takes a part */
+	if (*fault == ENOSPC && len > 100)
+		len = 100;
+	else if (*fault == ENOSPC) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return qio_real.pwrite(NULL, fd, from, len, at);
+}
+
+static bool
+accepting(struct qrig *r)
+{
+	const char *why;
+
+	event_base_loop(r->base, EVLOOP_NONBLOCK);
+	return queue_client_accepting(r->client, &why);
+}
+
+static const int disk_faults[] = { EIO, ENOSPC };
+
+/* Two failures end accepting, a probe that succeeds begins it again; nothing that was
+ * refused is there afterwards. */
+START_TEST(failing_disk)
+{
+	struct qrig r;
+	struct qio disk = qio_real;
+	const char *why;
+	atomic_int *fault = mmap(NULL, sizeof(*fault), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(fault, MAP_FAILED);
+	disk.ctx = fault;
+	disk.fsync = f_fsync;
+	disk.pwrite = f_pwrite;
+	qrig_init(&r);
+	qrig_queue(&r, &disk);
+	qrig_delivery(&r);
+	qrig_listen(&r);
+	qrig_submit(&r, "first@x.example", "u@y.example", "");
+	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
+	ck_assert_int_eq(r.durable, 1);
+	*fault = disk_faults[_i];
+	for (int i = 2; i <= 4; i++) {
+		qrig_submit(&r, "lost@x.example", "u@y.example", "");
+		ck_assert(qrig_answers(&r, i, QRIG_WAIT_MS));
+		ck_assert_int_eq(r.durable, 1);
+	}
+	qrig_wait(!accepting(&r));
+	queue_client_accepting(r.client, &why);
+	ck_assert_str_eq(why, "the mail queue's disk fails");
+	*fault = 0;
+	qrig_wait(accepting(&r));
+	qrig_submit(&r, "last@x.example", "u@y.example", "");
+	ck_assert(qrig_answers(&r, 5, QRIG_WAIT_MS));
+	ck_assert_int_eq(r.durable, 2);
+	qrig_wait(qrig_mail_from(&r, "last@x.example") != NULL);
+	qrig_wait(qrig_spool_empty(&r));
+	ck_assert_ptr_nonnull(qrig_mail_from(&r, "first@x.example"));
+	ck_assert_ptr_null(qrig_mail_from(&r, "lost@x.example"));
+	qrig_end(&r);
+	munmap(fault, sizeof(*fault));
+}
+END_TEST
+
 /* A disk with room for nothing more: answered, not lost; afterwards all is well. */
 START_TEST(full_disk)
 {
@@ -353,8 +437,8 @@ START_TEST(full_disk)
 	r.conf.min_free = UINT64_MAX;
 	qrig_queue(&r, NULL);
 	qrig_delivery(&r);
-	qrig_wait((event_base_loop(r.base, EVLOOP_NONBLOCK), true) &&
-	    !queue_client_accepting(r.client, &why));
+	qrig_wait(!accepting(&r));
+	queue_client_accepting(r.client, &why);
 	ck_assert_str_eq(why, "the mail queue's disk is full");
 	qrig_end(&r);
 }
@@ -382,6 +466,7 @@ main(void)
 	tcase_add_test(t, hostile_submissions);
 	tcase_add_test(t, loops_end);
 	tcase_add_test(t, fates_of_one_message);
+	tcase_add_loop_test(t, failing_disk, 0, COUNT(disk_faults));
 	tcase_add_test(t, full_disk);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
