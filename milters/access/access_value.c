@@ -322,15 +322,19 @@ access_text_refusal(const char *text, const char *why)
 	return access_value_refusal(&v, why);
 }
 
-/* "ERROR:" or "ERROR:D.S.N:" with nothing behind it. */
+/* "ERROR:" or "ERROR:D.S.N:" with nothing behind it, whatever D, S and N are. */
 static bool
-is_empty_error(const char *text)
+is_empty_error(struct str text)
 {
-	if (!str_starts_nocase(str_of(text), STR("ERROR:")))
+	if (!str_starts_nocase(text, STR("ERROR:")))
 		return false;
-	text += 6;
-	size_t len = enhanced_len(text);
-	return text[0] == '\0' || (len > 0 && strcmp(text + len, ":") == 0);
+	text = str_sub(text, 6, text.len);
+	if (text.len == 0)
+		return true;
+	if (str_index(text, ':') != (ptrdiff_t)text.len - 1)
+		return false;
+	ptrdiff_t first = str_index(text, '.'), last = str_rindex(text, '.');
+	return first > 0 && last > first + 1 && (size_t)last + 2 < text.len;
 }
 
 int
@@ -341,7 +345,7 @@ access_value_check(struct str value, struct err *err)
 	access_value_read(value, STR(""), &v);
 	if (v.word != ACCESS_WORD_TEXT)
 		return 0;
-	if (v.text[0] == '\0' || is_empty_error(v.text))
+	if (v.text[0] == '\0' || is_empty_error(str_of(v.text)))
 		return err_set(err, "value without words");
 	if (str_is_nocase(str_of(v.text), "QUARANTINE:"))
 		return err_set(err, "QUARANTINE: without a reason");

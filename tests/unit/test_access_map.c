@@ -103,7 +103,9 @@ static const struct {
 	{ "(comment)", "without words" },
 	{ "ERROR:", "without words" },
 	{ "ERROR:5.1.1: (x)", "without words" },
+	{ "ERROR:a.b.c:", "without words" },
 	{ "ERROR:5.1.1: x", NULL },
+	{ "ERROR:a.b:", NULL },
 	{ "error: (x)", "without words" },
 	{ "<x", NULL },
 };
