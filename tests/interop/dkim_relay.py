@@ -14,7 +14,7 @@ import sink as sinks  # noqa: E402
 from postern import Site  # noqa: E402
 from proc import Dir  # noqa: E402
 from smtp import send_mail  # noqa: E402
-from tap import Tap, skip_all  # noqa: E402
+from tap import Skip, Tap, skip_all  # noqa: E402
 
 CONF = """
 run { host gate.example; log "@dir@/log/postern.log" }
@@ -46,6 +46,21 @@ def authenticated(message):
 	return [f for f in message.headers("Authentication-Results") if b"dkim=" in f]
 
 
+def passes(tap, site, tmp, sink, logs):
+	for n, (name, text) in enumerate(MESSAGES.items()):
+		with tap.case(f"signed, relayed twice, verified: {name}", logs):
+			r = send_mail(site.addr("out"), "alice@sender.example", ["ann@local.example"], HEAD % n + text)
+			assert r["data"].code == 250, r
+			got = sink.take()
+			assert got.headers("DKIM-Signature"), got.data[:1000]
+			assert any(b"dkim=pass" in f for f in authenticated(got)), got.data[:2000]
+			edits = milter.play_message(tmp / "run/verify.sock", got.data)
+			assert any(b"dkim=pass" in e for e in edits), edits
+			changed = got.data.replace(b"Subject: ", b"Subject: X", 1).replace(b"sUBJECT: ", b"sUBJECT: X", 1)
+			edits = milter.play_message(tmp / "run/verify.sock", changed)
+			assert any(b"dkim=fail" in e for e in edits), edits
+
+
 def main():
 	peers.fetch("opendkim")
 	try:
@@ -60,28 +75,16 @@ def main():
 	site.names["sink"] = str(sink.port)
 	site.file("zone", "sender.example MX 10 mx.sender.example\n")
 	site.file("postern.conf", CONF)
-	with dkim.signer(tmp, key, tmp / "run/sign.sock") as signer, \
-	    dkim.verifier(tmp, record, tmp / "run/verify.sock") as verifier:
-		site.dns()
-		site.relay("in")
-		site.relay("out")
-
-		def logs():
-			return site.logs() + signer.log[-2000:] + verifier.log[-2000:]
-
-		for n, (name, text) in enumerate(MESSAGES.items()):
-			with tap.case(f"signed, relayed twice, verified: {name}", logs):
-				r = send_mail(site.addr("out"), "alice@sender.example", ["ann@local.example"], HEAD % n + text)
-				assert r["data"].code == 250, r
-				got = sink.take()
-				assert got.headers("DKIM-Signature"), got.data[:1000]
-				assert any(b"dkim=pass" in f for f in authenticated(got)), got.data[:2000]
-				edits = milter.play_message(tmp / "run/verify.sock", got.data)
-				assert any(b"dkim=pass" in e for e in edits), edits
-				changed = got.data.replace(b"Subject: ", b"Subject: X", 1).replace(b"sUBJECT: ", b"sUBJECT: X", 1)
-				edits = milter.play_message(tmp / "run/verify.sock", changed)
-				assert any(b"dkim=fail" in e for e in edits), edits
-		site.stop_all()
+	try:
+		with dkim.signer(tmp, key, tmp / "run/sign.sock") as signer, \
+		    dkim.verifier(tmp, record, tmp / "run/verify.sock") as verifier:
+			site.dns()
+			site.relay("in")
+			site.relay("out")
+			passes(tap, site, tmp, sink, lambda: site.logs() + signer.log[-2000:] + verifier.log[-2000:])
+			site.stop_all()
+	except Skip as e:
+		tap.skip("opendkim behind our relay", str(e))
 	tap.done()
 
 
