@@ -38,16 +38,63 @@ common_conf(void)
 	return conf;
 }
 
+static struct buf page_before; /* metrics as the test found them */
+
+static uint64_t
+counted_on(struct str page, const char *name)
+{
+	struct str line;
+	uint64_t n, sum = 0;
+
+	while (str_cut(&page, '\n', &line)) {
+		ptrdiff_t blank = str_rindex(line, ' ');
+
+		if (str_starts(line, str_of(name)) && blank > 0 &&
+		    str_to_uint(str_sub(line, (size_t)blank + 1, line.len), 0,
+			UINT64_MAX, &n))
+			sum += n;
+	}
+	return sum;
+}
+
+/* What this test added to a counter, over all its labels. */
+static uint64_t
+counted(const char *name)
+{
+	struct buf page;
+
+	buf_init(&page, 1 << 20);
+	metrics_render(&page);
+	uint64_t n =
+	    counted_on(buf_str(&page), name) - counted_on(buf_str(&page_before), name);
+	buf_clear(&page);
+	return n;
+}
+
+static void
+counters_new(void)
+{
+	buf_init(&page_before, 1 << 20);
+	metrics_render(&page_before);
+}
+
+static void
+counters_remove(void)
+{
+	buf_clear(&page_before);
+}
+
 static void
 own_new(void)
 {
+	counters_new();
 	rig_server_place(&own);
 }
 
 static void
 own_started(void)
 {
-	rig_server_place(&own);
+	own_new();
 	rig_server_start(&own, NULL);
 }
 
@@ -55,30 +102,7 @@ static void
 own_remove(void)
 {
 	rig_server_remove(&own);
-}
-
-/* The sum of a counter over its labels. */
-static uint64_t
-counted(const char *name)
-{
-	struct buf page;
-	struct str text, line;
-	uint64_t sum = 0;
-
-	buf_init(&page, 1 << 20);
-	metrics_render(&page);
-	text = buf_str(&page);
-	while (str_cut(&text, '\n', &line)) {
-		uint64_t n;
-		ptrdiff_t blank = str_rindex(line, ' ');
-
-		if (str_starts(line, str_of(name)) && blank > 0 &&
-		    str_to_uint(
-			str_sub(line, (size_t)blank + 1, line.len), 0, UINT64_MAX, &n))
-			sum += n;
-	}
-	buf_clear(&page);
-	return sum;
+	counters_remove();
 }
 
 #define TIMEOUTS "postern_store_redis_timeouts_total"
@@ -815,6 +839,7 @@ failures_add(Suite *suite)
 	tcase_add_checked_fixture(bare, own_new, own_remove);
 	tcase_set_timeout(started, 60);
 	tcase_set_timeout(bare, 60);
+	tcase_add_checked_fixture(shared, counters_new, counters_remove);
 	tcase_set_timeout(shared, 60);
 	ADD(bare, away_at_the_start, 1);
 	ADD(started, killed_and_back, 1);
