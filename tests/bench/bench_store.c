@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The embedded store: tries of triples per second and the time to an answer, with 1, 16
- * and 64 threads that each wait for every answer, half of the tries on known triples.
- * The bare rate of the same LMDB writing records of that size, one transaction each,
- * runs in between as the measure of the machine. */
+/* The store, embedded and in a Redis server of this host: tries of triples per second
+ * and the time to an answer, with 1, 16 and 64 threads that each wait for every answer,
+ * half of the tries on known triples.  The bare rate of the same LMDB writing records
+ * of that size, one transaction each, is the measure of the machine. */
 #include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
 #include "db/store.h"
+#include "tests/lib/redis_rig.h"
 
 #define RUN_MS 3000
 #define TRIPLES 20000
@@ -135,6 +136,57 @@ remove_one(const char *name, const struct stat *st, int type, struct FTW *ftw)
 	return remove(name);
 }
 
+struct subject {
+	const char *name;
+	struct store *store; /* NULL: not here */
+};
+
+/* Both engines in turn, with as many threads. */
+static void
+compare(const struct subject *subjects, int n_threads, double bare, int32_t *samples)
+{
+	for (int i = 0; i < 2; i++) {
+		size_t n;
+
+		if (subjects[i].store == NULL)
+			continue;
+		double rate = run(subjects[i].store, n_threads, samples, &n);
+		qsort(samples, n, sizeof(*samples), by_value);
+		printf("store: %-8s %2d threads: %.0f/s (%.2f of bare), answer p50 %d "
+		       "us, p99 %d us, p99.9 %d us, max %d us\n",
+		    subjects[i].name, n_threads, rate, rate / bare, samples[n / 2],
+		    samples[n * 99 / 100], samples[n * 999 / 1000], samples[n - 1]);
+	}
+}
+
+static void
+print_size(const struct subject *subject)
+{
+	struct store_stats st;
+	struct err err;
+
+	if (subject->store != NULL && store_stats(subject->store, &st, &err) == 0)
+		printf("store: %-8s %llu records, %llu octets each\n", subject->name,
+		    (unsigned long long)st.entries,
+		    (unsigned long long)(st.entries == 0 ? 0 : st.bytes / st.entries));
+}
+
+static struct store *
+open_redis(struct rig_server *server)
+{
+	const char *missing = rig_server_missing();
+	struct err err;
+
+	if (missing != NULL || rig_server_up(server, "") != 0) {
+		printf("store: no redis-server: %s\n",
+		    missing == NULL ? "it does not run" : missing);
+		return NULL;
+	}
+	struct store_conf conf = rig_server_conf(server);
+	conf.deadline_ms = 10000;
+	return store_open(&conf, &err);
+}
+
 int
 main(void)
 {
@@ -142,6 +194,7 @@ main(void)
 	const char *tmp = getenv("TMPDIR");
 	char *dir = xasprintf("%s/postern-bench-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	int32_t *samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
+	struct rig_server server = { .pid = 0 };
 	struct err err;
 
 	if (mkdtemp(dir) == NULL)
@@ -151,29 +204,22 @@ main(void)
 		.path = path,
 		.size_max = 1u << 30,
 		.sync_ms = 1000 };
-	struct store *store = store_open(&conf, &err);
-	if (store == NULL) {
+	struct subject subjects[2] = { { "embedded", store_open(&conf, &err) },
+		{ "redis", open_redis(&server) } };
+	if (subjects[0].store == NULL) {
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}
 	double bare = bare_lmdb(bare_path);
 	printf("store: bare LMDB, 1 thread, a transaction each: %.0f/s\n", bare);
-	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
-		size_t n;
-		double rate = run(store, threads[i], samples, &n);
-
-		qsort(samples, n, sizeof(*samples), by_value);
-		printf("store: %2d threads: %.0f/s (%.2f of bare), answer p50 %d us, "
-		       "p99 %d us, p99.9 %d us, max %d us\n",
-		    threads[i], rate, rate / bare, samples[n / 2],
-		    samples[n * 99 / 100], samples[n * 999 / 1000], samples[n - 1]);
+	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++)
+		compare(subjects, threads[i], bare, samples);
+	for (int i = 0; i < 2; i++) {
+		print_size(&subjects[i]);
+		store_close(subjects[i].store);
 	}
-	struct store_stats st;
-	if (store_stats(store, &st, &err) == 0)
-		printf("store: %llu records, %llu octets each\n",
-		    (unsigned long long)st.entries,
-		    (unsigned long long)(st.entries == 0 ? 0 : st.bytes / st.entries));
-	store_close(store);
+	if (server.pid != 0)
+		rig_server_remove(&server);
 	(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(bare_path);
 	free(path);
