@@ -16,8 +16,11 @@
 #include <check.h>
 #include <hiredis/hiredis.h>
 
+#include "common/base/buf.h"
 #include "common/base/clock.h"
+#include "common/base/metrics.h"
 #include "common/base/xalloc.h"
+#include "tests/lib/store_rig.h"
 
 #define START_MS 20000
 #define PEERS_MAX 32
@@ -55,6 +58,18 @@ rig_server_missing(void)
 	if (tree[0] != '\0')
 		snprintf(why, sizeof(why), "%.250s", tree);
 	return why;
+}
+
+int
+rig_server_skip(const char *why)
+{
+	const char *name = getenv("CK_TAP_LOG_FILE_NAME");
+	FILE *f = name == NULL ? stdout : fopen(name, "w");
+
+	if (f == NULL)
+		return EXIT_FAILURE;
+	fprintf(f, "1..0 # SKIP no redis-server: %s\n", why);
+	return fflush(f) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* No assertions here: Check allows them only while a test runs. */
@@ -220,6 +235,66 @@ rig_server_conf(const struct rig_server *s)
 		.prefix = "postern",
 		.connections = 2,
 		.deadline_ms = 100 };
+}
+
+/* --- counting --- */
+
+static struct buf page_before; /* metrics as the test found them */
+
+static uint64_t
+counted_on(struct str page, const char *name)
+{
+	struct str line;
+	uint64_t n, sum = 0;
+
+	while (str_cut(&page, '\n', &line)) {
+		ptrdiff_t blank = str_rindex(line, ' ');
+
+		if (str_starts(line, str_of(name)) && blank > 0 &&
+		    str_to_uint(
+			str_sub(line, (size_t)blank + 1, line.len), 0, UINT64_MAX, &n))
+			sum += n;
+	}
+	return sum;
+}
+
+/* What this test added to a counter, over all its labels. */
+uint64_t
+rig_counted(const char *name)
+{
+	struct buf page;
+
+	buf_init(&page, 1 << 20);
+	metrics_render(&page);
+	uint64_t n =
+	    counted_on(buf_str(&page), name) - counted_on(buf_str(&page_before), name);
+	buf_clear(&page);
+	return n;
+}
+
+void
+rig_counters_new(void)
+{
+	buf_init(&page_before, 1 << 20);
+	metrics_render(&page_before);
+}
+
+void
+rig_counters_remove(void)
+{
+	buf_clear(&page_before);
+}
+
+struct rate_answer
+rig_ask(struct store *s, const char *name, int64_t *took_ms)
+{
+	int64_t begin = clock_mono_ms();
+	struct rate_answer a =
+	    rig_rate_of(store_rate_add(s, str_of(name), 1, 1000000, 0, 1, RIG_T0));
+
+	if (took_ms != NULL)
+		*took_ms = clock_mono_ms() - begin;
+	return a;
 }
 
 /* --- the go-between --- */

@@ -16,6 +16,9 @@
  * than that of tests/lib/peers.sh.  Called before any test runs. */
 const char *rig_server_missing(void);
 
+/* Tell the runner (TAP: a plan of none) and return what main() returns. */
+int rig_server_skip(const char *why);
+
 struct rig_server {
 	pid_t pid; /* 0: not running */
 	char dir[64], socket[96];
@@ -44,6 +47,15 @@ void rig_server_set(
 
 /* An empty store on that server, deadline 100 ms. */
 struct store_conf rig_server_conf(const struct rig_server *s);
+
+/* Checked fixtures: what rig_counted() says is since then. */
+void rig_counters_new(void);
+void rig_counters_remove(void);
+/* By how much a counter rose, over all its labels that begin like name. */
+uint64_t rig_counted(const char *name);
+
+/* Add one to a bucket that never leaks; took_ms may be NULL. */
+struct rate_answer rig_ask(struct store *s, const char *name, int64_t *took_ms);
 
 /* A go-between on a UNIX socket: forwards after a delay, or answers by itself. */
 struct rig_between {
