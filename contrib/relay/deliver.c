@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -28,6 +29,7 @@ enum {
 	CONNECT_MS = 30 * 1000,
 	COMMAND_MS = 300 * 1000, /* RFC 5321 4.5.3.2 */
 	DATA_MS = 600 * 1000,
+	FDS_EACH = 4, /* descriptors for one delivery, and some to spare */
 };
 
 struct deliverer;
@@ -335,6 +337,24 @@ on_closed(void *arg)
 		set_timer(d->reconnect, RECONNECT_MS);
 }
 
+/* How many messages we take at once: a delivery needs its file, a socket and a bell,
+ * and the descriptors may not suffice for what is configured. */
+static uint16_t
+room(const struct relay_conf *conf)
+{
+	struct rlimit limit = { .rlim_cur = 0 };
+	uint64_t n = (uint64_t)conf->deliveries;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (n > limit.rlim_cur / FDS_EACH)
+		n = limit.rlim_cur / FDS_EACH;
+	return n < 1 ? 1 : n < UINT16_MAX ? (uint16_t)n : UINT16_MAX;
+}
+
 static void
 on_reconnect(evutil_socket_t sock, short what, void *arg)
 {
@@ -349,8 +369,7 @@ on_reconnect(evutil_socket_t sock, short what, void *arg)
 		set_timer(d->reconnect, RECONNECT_MS);
 		return;
 	}
-	hello.number = (uint16_t)(d->conf->deliveries < UINT16_MAX ? d->conf->deliveries
-								   : UINT16_MAX);
+	hello.number = room(d->conf);
 	d->link = queue_link_new(d->base, fd, on_packet, on_closed, d);
 	queue_link_send(d->link, &hello, -1);
 }

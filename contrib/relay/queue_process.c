@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,6 +29,8 @@ enum {
 	STOP_MS = 30000, /* for what is under way at TERM */
 	STOP_POLL_MS = 50,
 	INODES_MIN = 100,
+	FDS_BESIDE = 400, /* descriptors for all but active messages */
+	ACTIVE_MIN = 10,
 };
 
 METRIC_COUNTER(accepted, "postern_relay_messages_total", "fate=\"queued\"",
@@ -167,6 +170,7 @@ on_health(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	event_add(s->listen, NULL);
 	if (s->io_failures >= IO_FAILURES_MAX && !s->probing)
 		start_probe(s);
 	else
@@ -237,7 +241,9 @@ on_committed(void *arg, struct queue_commit *c)
 	struct submission *sub = (struct submission *)(void *)c;
 
 	s->committing--;
-	queue_server_disk_result(s, c->io_failed);
+	/* A record that was none says nothing of the disk. */
+	if (c->durable || c->io_failed)
+		queue_server_disk_result(s, c->io_failed);
 	log_submission(c);
 	answer(find_peer(s, sub->peer), sub->seq, c->durable,
 	    c->durable         ? ""
@@ -378,8 +384,12 @@ on_accept(evutil_socket_t listener, short what, void *arg)
 	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
-	if (fd < 0)
+	if (fd < 0) {
+		/* Without descriptors it would be told of the same client for ever. */
+		if (errno == EMFILE || errno == ENFILE)
+			event_del(s->listen);
 		return;
+	}
 	if (!is_ours(fd)) {
 		log_msg(
 		    LOG_LEVEL_ERR, "peer", "a process of another user was turned away");
@@ -508,6 +518,24 @@ open_all(struct queue_server *s, const struct qio *disk, struct err *err)
 	return recover(s, err);
 }
 
+/* An active message holds a descriptor: as many of them as the limit, raised as far as
+ * we may, has room for. */
+static size_t
+active_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return ACTIVE_MIN;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < FDS_BESIDE + ACTIVE_MIN)
+		return ACTIVE_MIN;
+	return limit.rlim_cur < FDS_BESIDE + ACTIVE_MAX ? limit.rlim_cur - FDS_BESIDE
+							: ACTIVE_MAX;
+}
+
 static struct event *
 new_event(struct queue_server *s, int fd, short what, event_callback_fn cb)
 {
@@ -560,7 +588,7 @@ queue_process_on(const struct relay_conf *conf, int listen_fd, const struct qio 
 	s.limits = (struct queue_limits){ .retry_min = conf->retry_min,
 		.retry_max = conf->retry_max,
 		.lifetime = conf->lifetime,
-		.active_max = ACTIVE_MAX,
+		.active_max = active_max(),
 		.per_host = (size_t)conf->deliveries_per_host };
 	TAILQ_INIT(&s.peers);
 	TAILQ_INIT(&s.active);

@@ -246,7 +246,8 @@ failure_done(struct queue_task *t)
 	struct queue_server *s = a->server;
 
 	s->committing--;
-	queue_server_disk_result(s, f->disk.commit.io_failed);
+	if (f->disk.commit.durable || f->disk.commit.io_failed)
+		queue_server_disk_result(s, f->disk.commit.io_failed);
 	if (f->disk.commit.durable) {
 		log_failures(f);
 		if (f->disk.commit.dir == QUEUE_INCOMING)

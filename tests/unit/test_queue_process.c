@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/lib/dnsd.h"
@@ -427,6 +428,39 @@ START_TEST(failing_disk)
 }
 END_TEST
 
+/* Hardly any descriptors: some are refused, none is lost, and it passes. */
+START_TEST(few_descriptors)
+{
+	struct qrig r;
+	struct rlimit before, few;
+
+	qrig_start(&r);
+	qrig_submit(&r, "first@x.example", "u@y.example", "");
+	ck_assert(qrig_answers(&r, 1, QRIG_WAIT_MS));
+	ck_assert_int_eq(prlimit(r.queue, RLIMIT_NOFILE, NULL, &before), 0);
+	few = before;
+	few.rlim_cur = 30;
+	ck_assert_int_eq(prlimit(r.queue, RLIMIT_NOFILE, &few, NULL), 0);
+	for (int i = 0; i < 60; i++)
+		qrig_submit(&r, "many@x.example", "u@y.example", "");
+	ck_assert(qrig_answers(&r, 61, QRIG_WAIT_MS));
+	ck_assert_int_eq(prlimit(r.queue, RLIMIT_NOFILE, &before, NULL), 0);
+	qrig_listen(&r);
+	for (int sent = 61, had = r.durable; r.durable == had; sent++) {
+		ck_assert_int_lt(sent, 1000);
+		qrig_submit(&r, "last@x.example", "u@y.example", "");
+		ck_assert(qrig_answers(&r, sent + 1, QRIG_WAIT_MS));
+		poll(NULL, 0, 10);
+	}
+	qrig_wait(qrig_mail_from(&r, "last@x.example") != NULL);
+	qrig_wait(qrig_spool_empty(&r));
+	ck_assert_ptr_nonnull(qrig_mail_from(&r, "first@x.example"));
+	/* what broke off on the way back may have been stored all the same */
+	ck_assert_int_ge((int)qrig_mails(&r), r.durable);
+	qrig_end(&r);
+}
+END_TEST
+
 /* A disk with room for nothing more: answered, not lost; afterwards all is well. */
 START_TEST(full_disk)
 {
@@ -467,6 +501,7 @@ main(void)
 	tcase_add_test(t, loops_end);
 	tcase_add_test(t, fates_of_one_message);
 	tcase_add_loop_test(t, failing_disk, 0, COUNT(disk_faults));
+	tcase_add_test(t, few_descriptors);
 	tcase_add_test(t, full_disk);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
