@@ -194,8 +194,42 @@ uri_octet(char c)
 	    (unsigned char)c != 0x7f && c != '`' && c != '|';
 }
 
+static bool
+address_octet(char c)
+{
+	return ascii_alnum(c) || c == '.' || c == '-' || c == '_';
+}
+
+/* The bare address around the '@' at `at`, as a mailto: link.  Its domain ends in a word of
+ * letters.  What stands behind "mailto:" already is found as a link. */
+static void
+find_address(struct str text, size_t at, struct render *r)
+{
+	size_t from = at, to = at + 1, label;
+	struct buf link;
+
+	while (from > 0 && at - from < 64 &&
+	    (address_octet(text.p[from - 1]) || strchr("+%=&!#$*/?^{}~", text.p[from - 1]) != NULL) &&
+	    text.p[from - 1] != '\0')
+		from--;
+	while (to < text.len && to - at < 255 && address_octet(text.p[to]))
+		to++;
+	while (to > at + 1 && !ascii_alnum(text.p[to - 1]))
+		to--;
+	for (label = to; label > at + 1 && ascii_alpha(text.p[label - 1]); label--)
+		;
+	if (from == at || to - label < 2 || label <= at + 2 || text.p[label - 1] != '.' ||
+	    (from > 0 && (text.p[from - 1] == ':' || text.p[from - 1] == '@')))
+		return;
+	buf_init(&link, 400);
+	buf_add_cstr(&link, "mailto:");
+	buf_add_str(&link, str_sub(text, from, to));
+	add_link(r, buf_str(&link));
+	buf_clear(&link);
+}
+
 /* Links that a mail reader would make clickable: with a scheme, or www. at a word's
- * start. */
+ * start; and addresses. */
 static void
 find_links(struct str text, struct render *r)
 {
@@ -207,6 +241,8 @@ find_links(struct str text, struct render *r)
 		struct str rest = str_sub(text, at, text.len);
 		size_t hit = 0, len;
 
+		if (text.p[at] == '@')
+			find_address(text, at, r);
 		if (at > 0 && ascii_alnum(text.p[at - 1]))
 			continue;
 		while (hit < 5 && !str_starts_nocase(rest, str_of(starts[hit])))

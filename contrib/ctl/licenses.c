@@ -21,6 +21,7 @@ TEXT(libmilter, "contrib/licenses/libmilter.txt");
 TEXT(cares, "contrib/licenses/c-ares.txt");
 TEXT(lmdb, "contrib/licenses/lmdb.txt");
 TEXT(libevent, "contrib/licenses/libevent.txt");
+TEXT(pcre2, "contrib/licenses/pcre2.txt");
 TEXT(xxhash, "contrib/licenses/xxhash.txt");
 
 #define ROW(name, label)                                                               \
@@ -37,6 +38,7 @@ static const struct {
 	ROW("c-ares", cares),
 	ROW("LMDB", lmdb),
 	ROW("libevent", libevent),
+	ROW("PCRE2", pcre2),
 	ROW("xxHash", xxhash),
 };
 
