@@ -160,7 +160,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/postern/rules
 	install -m 644 $(wildcard policy/rules/*.cf) $(DESTDIR)$(PREFIX)/share/postern/rules
 	install -m 644 README.md LICENSE policy/postern.conf.example $(DESTDIR)$(PREFIX)/share/doc/postern
-	cp -R contrib/sendmail contrib/postfix contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
+	cp -R contrib/sendmail contrib/postfix contrib/redis contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-fuzz

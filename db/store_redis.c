@@ -8,7 +8,8 @@
  * opens it; all that wait and all that come are then answered STORE_DOWN at once, which
  * costs a mail nothing.  After a second the first thread alone tries to connect, with
  * no mail waiting for it, and again after each further second; its success closes the
- * breaker.  Nothing is asked twice but what the server says it did not do (NOSCRIPT).
+ * breaker.  A link that breaks under a batch may be one that the server, or something
+ * on the way, cut: once, the batch is asked again by a fresh one.
  *
  * Commands are store_redis_script.c's, replies store_redis_reply.c's, the connection
  * store_redis_link.c's. */
@@ -106,6 +107,7 @@ struct batch {
 	struct store_request *r[BATCH_MAX];
 	int64_t voided[BATCH_MAX];
 	size_t n;
+	bool broken; /* the link broke, the server was not late */
 };
 
 /* --- answers --- */
@@ -213,6 +215,7 @@ await(struct worker *w, struct batch *b, redisReply **reply, struct err *err)
 	for (size_t due = next_waiting(b, 0); due < b->n;) {
 		int rc = store_link_next(
 		    &w->link, deadline_of(w->engine, b->r[due]), reply, err);
+		b->broken = rc < 0;
 		if (rc != 0)
 			return rc;
 		metric_add(&timeouts, 1);
@@ -357,29 +360,47 @@ run_step(struct worker *w, struct batch *b, enum step step, struct err *err)
 	return round_trip(w, b, step, list, n_again, NULL, err);
 }
 
-/* Be connected.  A link that ended while nothing was asked (the server was restarted)
- * is no failure of the server. */
 static int
 connected(struct worker *w, const struct batch *b, struct err *err)
 {
-	if (w->link.c != NULL && store_link_stale(&w->link))
-		store_link_close(&w->link);
 	if (w->link.c != NULL)
 		return 0;
-	int64_t until = deadline_of(w->engine, b->r[b->n - 1]);
+	size_t last = b->n - 1;
+	while (last > 0 && b->r[last] == NULL)
+		last--;
+	if (b->r[last] == NULL)
+		return err_set(err, "nobody waits any more");
+	int64_t until = deadline_of(w->engine, b->r[last]);
 	return store_link_open(&w->link, &w->engine->conf, until, err);
+}
+
+/* Ask all that is unanswered.  A link that ended while nothing was asked (the server
+ * was restarted) is made anew.  1: the link had been used before and broke: a fresh one
+ * may do better. */
+static int
+try_batch(struct worker *w, struct batch *b, struct err *err)
+{
+	if (w->link.c != NULL && store_link_stale(&w->link))
+		store_link_close(&w->link);
+	bool used = w->link.c != NULL;
+	b->broken = false;
+	if (connected(w, b, err) == 0 && run_step(w, b, STEP_VOIDING, err) == 0 &&
+	    run_step(w, b, STEP_ASK, err) == 0)
+		return 0;
+	store_link_close(&w->link);
+	return used && b->broken ? 1 : -1;
 }
 
 static void
 run_batch(struct worker *w, struct batch *b)
 {
 	struct err err;
+	int rc = try_batch(w, b, &err);
 
-	if (connected(w, b, &err) != 0 || run_step(w, b, STEP_VOIDING, &err) != 0 ||
-	    run_step(w, b, STEP_ASK, &err) != 0) {
-		store_link_close(&w->link);
+	if (rc > 0)
+		rc = try_batch(w, b, &err);
+	if (rc != 0)
 		trip(w->engine, &err);
-	}
 	for (size_t i = 0; i < b->n; i++)
 		if (b->r[i] != NULL)
 			settle(&b->r[i], STORE_DOWN);

@@ -5,6 +5,7 @@
 #include "db/store_redis_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 
@@ -227,6 +228,7 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 		return -1;
 	}
 	store_reply_bound(l->c->reader, &l->fn);
+	(void)fcntl(l->c->fd, F_SETFD, FD_CLOEXEC);
 	struct greetings g = { .n = 0 };
 	if (greetings_send(l, &g, conf) != 0)
 		(void)err_set(err, "connection to Redis: out of memory");

@@ -367,7 +367,8 @@ pairs_serve(struct rig_between *b, struct pair *pairs, const struct pollfd *p)
 			on = forward(pairs[i].client, pairs[i].server);
 		if (on && server->fd >= 0 && server->revents != 0) {
 			poll(NULL, 0, b->delay_ms);
-			on = forward(pairs[i].server, pairs[i].client);
+			on = b->cuts <= 0 && forward(pairs[i].server, pairs[i].client);
+			b->cuts -= b->cuts > 0;
 		}
 		if (!on)
 			pair_close(&pairs[i]);

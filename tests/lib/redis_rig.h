@@ -66,6 +66,7 @@ struct rig_between {
 	const char *says;
 	size_t says_len;
 	_Atomic int delay_ms; /* before each answer is handed on */
+	_Atomic int cuts; /* so many answers are lost with their connection */
 };
 
 void rig_between_start(struct rig_between *b, const char *dir);

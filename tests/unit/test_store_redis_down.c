@@ -207,6 +207,30 @@ START_TEST(restarted_under_load)
 }
 END_TEST
 
+/* One lost answer is asked for again (and was done twice); a second one in a row is the
+ * server's failure. */
+START_TEST(cut_off)
+{
+	struct rig_between between = { .to = own.socket };
+
+	rig_between_start(&between, own.dir);
+	struct store_conf conf = rig_server_conf(&own);
+	conf.address = between.path;
+	conf.connections = 1;
+	struct store *s = rig_opened(&conf, NULL);
+	ck_assert_int_eq(rig_ask(s, "a", NULL).level, 1);
+	between.cuts = 1;
+	ck_assert_int_eq(rig_ask(s, "a", NULL).level, 3);
+	ck_assert_uint_eq(rig_counted(OPENED), 0);
+	between.cuts = 2;
+	ask_down(s, DEADLINE_MS + SLACK_MS);
+	ck_assert_uint_eq(rig_counted(OPENED), 1);
+	recovers(s);
+	store_close(s);
+	rig_between_stop(&between);
+}
+END_TEST
+
 /* --- it does not answer in time --- */
 
 START_TEST(hangs)
@@ -466,6 +490,7 @@ main(void)
 	ADD(started, killed_and_back, 1);
 	ADD(started, restarted_while_idle, 1);
 	ADD(started, restarted_under_load, 1);
+	ADD(started, cut_off, 1);
 	ADD(started, hangs, 1);
 	ADD(started, hangs_with_a_queue, 1);
 	ADD(started, closes_while_it_hangs, 1);
