@@ -446,7 +446,7 @@ record_load(
     const struct qio *q, int fd, bool check_crc, struct record *out, struct err *err)
 {
 	char head[RECORD_HEAD];
-	struct shape shape;
+	struct shape shape = { 0 };
 	uint64_t size;
 
 	*out = (struct record){ 0 };
