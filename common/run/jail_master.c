@@ -151,6 +151,8 @@ static void
 job_failed(struct master *m, struct job *j)
 {
 	if (++j->tries < TRIES && j->client_fd >= 0) {
+		log_msg(LOG_LEVEL_WARN, "jail-worker", "%s over a job, which is tried again",
+		    j->timed_out ? "killed, it took too long" : "died");
 		job_wait(m, j, true);
 		return;
 	}
@@ -310,29 +312,6 @@ idle_worker(struct master *m)
 	return NULL;
 }
 
-static void
-give_jobs(struct master *m)
-{
-	struct worker *w;
-
-	while (m->first != NULL && busy_workers(m) < m->conf->workers &&
-	    (w = idle_worker(m)) != NULL) {
-		struct job *j = m->first;
-
-		m->first = j->next;
-		if (m->first == NULL)
-			m->last = &m->first;
-		m->n_waiting--;
-		w->job = j;
-		w->kill_at_ms = clock_mono_ms() + j->head.budget_ms;
-		/* A worker that cannot be written to is dying: its end is seen in the loop
-		 * and gives the job to another. */
-		if (jail_send(w->link_fd, &j->head, (struct str){ j->extra, j->head.extra_len },
-			&j->message_fd, 1) != 0)
-			kill(w->pid, SIGKILL);
-	}
-}
-
 /* --- the loop's events --- */
 
 static void
@@ -456,6 +435,31 @@ end_worker_now(struct master *m, size_t i)
 }
 
 static void
+give_jobs(struct master *m)
+{
+	struct worker *w;
+
+	while (m->first != NULL && busy_workers(m) < m->conf->workers &&
+	    (w = idle_worker(m)) != NULL) {
+		struct job *j = m->first;
+
+		m->first = j->next;
+		if (m->first == NULL)
+			m->last = &m->first;
+		m->n_waiting--;
+		w->job = j;
+		w->kill_at_ms = clock_mono_ms() + j->head.budget_ms;
+		if (jail_send(w->link_fd, &j->head, (struct str){ j->extra, j->head.extra_len },
+			&j->message_fd, 1) == 0)
+			continue;
+		/* It died before: this was no try of the job. */
+		w->job = NULL;
+		end_worker_now(m, (size_t)(w - m->workers));
+		job_wait(m, j, true);
+	}
+}
+
+static void
 kill_overdue(struct master *m)
 {
 	int64_t now = clock_mono_ms();
@@ -482,7 +486,8 @@ until_due(const struct master *m)
 }
 
 /* Clients find their next question refused by the socket and turn to the successor; what
- * they asked already is answered. */
+ * they asked already is answered: first the socket refuses, then it is read to its end,
+ * so that no question falls between. */
 static void
 begin_end(struct master *m)
 {
@@ -490,8 +495,8 @@ begin_end(struct master *m)
 		return;
 	m->ending = true;
 	for (size_t i = 0; i < m->n_clients; i++) {
-		client_readable(m, m->clients[i]);
 		shutdown(m->clients[i], SHUT_RD);
+		client_readable(m, m->clients[i]);
 	}
 }
 
@@ -531,10 +536,11 @@ one_round(struct master *m)
 		for (size_t i = n_workers; i-- > 0;)
 			if (workers[i].revents != 0 && !worker_readable(m, &m->workers[i]))
 				end_worker_now(m, i);
-		for (size_t i = n_clients; i-- > 0;)
+		/* One that has just begun to end has read them all, and takes no more. */
+		for (size_t i = m->ending ? 0 : n_clients; i-- > 0;)
 			if (clients[i].revents != 0 && !client_readable(m, m->clients[i]))
 				client_gone(m, i);
-		if (p[0].revents != 0)
+		if (p[0].revents != 0 && !m->ending)
 			accept_clients(m);
 	}
 	kill_overdue(m);

@@ -330,7 +330,7 @@ many(void *arg)
 	long me = (long)(intptr_t)arg;
 	char text[40];
 
-	for (int i = 0; i < 25; i++) {
+	for (int i = 0; i < 100; i++) {
 		uint8_t hash[JAIL_HASH_SIZE] = { 9 };
 		int fd = memfd_new("message", NULL);
 
@@ -435,6 +435,47 @@ START_TEST(a_successor_takes_over)
 }
 END_TEST
 
+/* Masters come and go; whoever asks does not notice. */
+START_TEST(successors_under_load)
+{
+	pthread_t threads[8];
+	void *result;
+	int status;
+
+	future_unref(ask("echo", STR("it is there"), 30000));
+	for (long i = 0; i < 8; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, many, (void *)(intptr_t)i), 0);
+	for (int i = 0; i < 12; i++) {
+		int ends[2];
+
+		ck_assert_int_eq(pipe(ends), 0);
+		pid_t successor = fork();
+		if (successor == 0) {
+			close(ends[1]);
+			close(life);
+			_exit(jail_master(&ops, NULL, &conf, listen_fd, ends[0], NULL));
+		}
+		close(ends[0]);
+		/* SIGUSR1 is for those who are up: they have workers. */
+		char path[300];
+		snprintf(path, sizeof(path), "%s/test.%ld.0", tmp, (long)successor);
+		while (access(path, F_OK) != 0)
+			poll(NULL, 0, 1);
+		kill(master, SIGUSR1);
+		waitpid(master, &status, 0);
+		ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		close(life);
+		life = ends[1];
+		master = successor;
+	}
+	for (int i = 0; i < 8; i++) {
+		pthread_join(threads[i], &result);
+		ck_assert_ptr_null(result);
+	}
+}
+END_TEST
+
 START_TEST(a_dead_master_is_told)
 {
 	uint8_t hash[JAIL_HASH_SIZE] = { 1 };
@@ -478,6 +519,7 @@ main(void)
 	tcase_add_test(tc, answers_find_their_questions);
 	tcase_add_test(tc, unsealed_messages_are_refused);
 	tcase_add_test(tc, a_successor_takes_over);
+	tcase_add_test(tc, successors_under_load);
 	tcase_add_test(tc, a_dead_master_is_told);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);

@@ -32,7 +32,7 @@ load(const char *signatures)
 		.file_size = 20u << 20,
 		.recursion = 12,
 		.files = 2000,
-		.time_ms = 20000 };
+		.time_ms = 5000 };
 	struct err err = { 0 };
 	struct clam *c = clam_load(&conf, &err);
 
@@ -164,10 +164,10 @@ static const struct {
 	struct inspect_limits limits;
 	const char *reason;
 } limited[] = {
-	{ "decoded-size", { 1u << 20, 4 }, "too much decoded content" },
-	{ "decoded-sum", { 1u << 20, 4 }, "too much decoded content" },
-	{ "deep-messages", { 1u << 24, 2 }, "messages too deep in each other" },
-	{ "uuencode-many", { 1u << 24, 2 }, "too many uuencoded blocks" },
+	{ "decoded-size", { 1u << 20, 4, 0 }, "too much decoded content" },
+	{ "decoded-sum", { 1u << 20, 4, 0 }, "too much decoded content" },
+	{ "deep-messages", { 1u << 24, 2, 0 }, "messages too deep in each other" },
+	{ "uuencode-many", { 1u << 24, 2, 0 }, "too many uuencoded blocks" },
 };
 
 START_TEST(limits_without_the_engine)
@@ -205,6 +205,24 @@ START_TEST(an_answer_that_does_not_fit_is_a_limit)
 	    inspection_read(str_sub(buf_str(&raw), 6, raw.len), message.len, &found, &err), 0);
 	ck_assert_uint_eq(found.n_parts, 1);
 	ck_assert_int_eq(found.parts[0].state, SCAN_LIMIT);
+	inspection_clear(&found);
+	buf_clear(&raw);
+	free((void *)(uintptr_t)message.p);
+}
+END_TEST
+
+START_TEST(time_is_a_limit)
+{
+	static const struct inspect_limits hasty = { 20u << 20, 4, 1 };
+	struct str message = message_of("many-parts");
+	struct inspection found;
+	struct buf raw;
+
+	inspect(message, clam, &hasty, &raw, &found);
+	ck_assert_int_eq(found.parts[0].state, SCAN_CLEAN);
+	const struct inspected_part *last = &found.parts[found.n_parts - 1];
+	ck_assert_int_eq(last->state, SCAN_LIMIT);
+	ck_assert(str_is(last->virus, "too much time"));
 	inspection_clear(&found);
 	buf_clear(&raw);
 	free((void *)(uintptr_t)message.p);
@@ -550,6 +568,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, limits_without_the_engine, 0, sizeof(limited) / sizeof(limited[0]));
 	tcase_add_test(tc, an_answer_that_does_not_fit_is_a_limit);
+	tcase_add_test(tc, time_is_a_limit);
 	tcase_add_test(tc, findings_have_their_top);
 	tcase_add_test(tc, members_of_every_copy);
 	tcase_add_test(tc, members_of_encrypted_archives);

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "common/base/clock.h"
 #include "common/base/xalloc.h"
 #include "common/mail/mime.h"
 
@@ -24,6 +25,7 @@ struct work {
 	struct clam *clam;
 	const struct inspect_limits *limits;
 	uint64_t decoded; /* so far */
+	int64_t end_ms; /* 0: none */
 	struct inspected_part *parts;
 	size_t n_parts;
 	bool full; /* more parts than can be told */
@@ -183,6 +185,10 @@ scan(struct work *w, struct inspected_part *p, struct str content)
 	    XXH3_128bits_withSecret(content.p, content.len, w->key, sizeof(w->key));
 	if (scanned_before(w, p, hash))
 		return;
+	if (w->end_ms > 0 && clock_mono_ms() >= w->end_ms) {
+		found(p, SCAN_LIMIT, STR("too much time"));
+		return;
+	}
 	clam_scan(w->clam, content, "", on_member, &target, &result);
 	found(p, result.state, keep(w, str_of(result.virus)));
 	if (w->n_seen == SEEN_MAX)
@@ -434,6 +440,8 @@ inspect_message(struct str message, struct clam *clam,
 	struct work w = { .clam = clam, .limits = limits };
 	size_t n_views;
 
+	if (limits->time_ms > 0)
+		w.end_ms = clock_mono_ms() + limits->time_ms;
 	if (getrandom(w.key, sizeof(w.key), 0) != (ssize_t)sizeof(w.key))
 		abort(); /* cannot be, for so few octets */
 	unsigned flags = walk_views(&w, message, -1, 0, &n_views);

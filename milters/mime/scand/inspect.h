@@ -11,6 +11,7 @@
 struct inspect_limits {
 	uint64_t decoded; /* octets of all decoded contents together */
 	unsigned depth; /* encoded messages in messages */
+	int64_t time_ms; /* no scan of a part begins after that; 0: whenever */
 };
 
 /* Append an inspection (inspection.h) to reply.  clam NULL: nothing is scanned (tests). */

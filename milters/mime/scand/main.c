@@ -35,7 +35,11 @@ load(void *arg, void **state, struct err *err)
 		.time_ms = (uint32_t)set->scan_time_ms };
 	struct scand *s = xcalloc(1, sizeof(*s));
 
-	s->limits = (struct inspect_limits){ .decoded = set->scan_size, .depth = 4 };
+	/* The other half of the budget is for the last scan: a message of many small parts
+	 * meets a limit, not the end of its worker. */
+	s->limits = (struct inspect_limits){
+		.decoded = set->scan_size, .depth = 4, .time_ms = set->budget_ms / 2
+	};
 	s->clam = clam_load(&conf, err);
 	*state = s;
 	if (s->clam == NULL)
