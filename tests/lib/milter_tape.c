@@ -307,7 +307,7 @@ read_delivered(struct tape *t, struct str line)
 {
 	static const struct str from = { "ENVELOPE from=", 14 },
 				rcpt = { "ENVELOPE rcpt=", 14 };
-	struct tape_mail *m = &t->mails[t->n_mails - 1];
+	struct tape_mail *m = t->n_mails == 0 ? NULL : &t->mails[t->n_mails - 1];
 
 	if (str_starts(line, from)) {
 		if (t->n_mails == TAPE_MAILS_MAX)
@@ -319,7 +319,7 @@ read_delivered(struct tape *t, struct str line)
 		buf_add_str(&m->sender, unbracket(str_sub(line, from.len, line.len)));
 		return;
 	}
-	if (t->n_mails == 0)
+	if (m == NULL)
 		die("delivery without envelope", line);
 	if (str_starts(line, rcpt)) {
 		buf_add_cstr(&m->rcpts, m->rcpts.len > 0 ? " " : "");

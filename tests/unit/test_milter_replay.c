@@ -160,7 +160,7 @@ check_packets(struct replay *r, int filter, const char *want, const char *line)
 static bool
 has(const struct buf *b, const char *what)
 {
-	return memmem(b->p, b->len, what, strlen(what)) != NULL;
+	return b->len > 0 && memmem(b->p, b->len, what, strlen(what)) != NULL;
 }
 
 static void
