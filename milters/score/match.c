@@ -9,6 +9,7 @@
 
 #include "common/base/xalloc.h"
 #include "milters/score/fields.h"
+#include "milters/score/prefilter.h"
 
 #define CHUNK_MIN 2048 /* of rawbody: pieces end at a blank between these */
 #define CHUNK_MAX 4096
@@ -25,6 +26,7 @@ struct compiled {
 	size_t rule;
 	pcre2_code *code; /* NULL: exists rule, or refused */
 	size_t source; /* of header rules */
+	bool filtered; /* matches only where the prefilter found a word of it */
 };
 
 struct match {
@@ -37,6 +39,9 @@ struct match {
 	pcre2_jit_stack *stack;
 	pcre2_match_data *data;
 	struct fields *fields;
+	struct prefilter *filters[RULE_TYPES]; /* of body, rawbody and uri */
+	bool *wanted; /* by place in list */
+	bool filtering;
 };
 
 /* ---- compiling ---- */
@@ -89,6 +94,27 @@ compile(const struct rules *r, const struct rule *rule, pcre2_compile_context *c
 	/* where the processor has no code generator the interpreter does it */
 	(void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
 	return code;
+}
+
+/* What must stand in a text before the pattern is tried. */
+static void
+add_words(struct match *m, const struct rule *rule)
+{
+	struct compiled *c = &m->list[m->n];
+	struct literals words;
+	struct buf text;
+
+	if (rule->type != RULE_BODY && rule->type != RULE_RAWBODY && rule->type != RULE_URI)
+		return;
+	buf_init(&text, RULES_PATTERN_MAX);
+	if (rules_expand(m->r, rule, &text) == 0 &&
+	    literals_of(buf_str(&text), (rule->flags & RULE_EXTENDED) != 0, &words)) {
+		if (m->filters[rule->type] == NULL)
+			m->filters[rule->type] = prefilter_new();
+		prefilter_add(m->filters[rule->type], m->n, &words);
+		c->filtered = true;
+	}
+	buf_clear(&text);
 }
 
 static size_t
@@ -154,14 +180,18 @@ match_new(const struct rules *r, size_t set, struct errs *notes)
 		if (!is_matched(rule) || rule->unsupported != NULL || !rule_enabled(rule, set))
 			continue;
 		c->rule = i;
-		m->n++;
 		if (rule->type == RULE_HEADER)
 			c->source = source_of(m, rule);
 		if (!rule->exists)
 			c->code = compile(r, rule, context, notes);
+		if (c->code != NULL)
+			add_words(m, rule);
 		m->n_codes += c->code != NULL;
+		m->n++;
 	}
 	pcre2_compile_context_free(context);
+	m->wanted = xcalloc(m->n + 1, sizeof(*m->wanted));
+	m->filtering = true;
 	return m;
 }
 
@@ -177,10 +207,29 @@ match_free(struct match *m)
 	pcre2_match_data_free(m->data);
 	pcre2_match_context_free(m->context);
 	pcre2_jit_stack_free(m->stack);
+	for (size_t i = 0; i < RULE_TYPES; i++)
+		prefilter_free(m->filters[i]);
+	free(m->wanted);
 	free(m->fields);
 	free(m->sources);
 	free(m->list);
 	free(m);
+}
+
+void
+match_set_filtering(struct match *m, bool on)
+{
+	m->filtering = on;
+}
+
+size_t
+match_filtered(const struct match *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n; i++)
+		n += m->list[i].filtered;
+	return n;
 }
 
 size_t
@@ -367,6 +416,19 @@ host_of(struct str uri)
 	return STR("");
 }
 
+static void
+look_for_words(struct match *m, const struct render *text)
+{
+	const struct str texts[RULE_TYPES] = { [RULE_BODY] = buf_str(&text->body),
+		[RULE_RAWBODY] = buf_str(&text->rawbody),
+		[RULE_URI] = buf_str(&text->uris) };
+
+	memset(m->wanted, !m->filtering, m->n * sizeof(*m->wanted));
+	for (size_t i = 0; m->filtering && i < RULE_TYPES; i++)
+		if (m->filters[i] != NULL)
+			prefilter_run(m->filters[i], texts[i], m->wanted);
+}
+
 void
 match_run(struct match *m, const struct match_input *in, struct hits *out)
 {
@@ -377,8 +439,11 @@ match_run(struct match *m, const struct match_input *in, struct hits *out)
 	fields_read(in->message, m->fields);
 	for (size_t i = 0; i < m->n_sources; i++)
 		m->sources[i].ready = false;
+	look_for_words(m, in->text);
 	for (size_t i = 0; i < m->n; i++) {
 		run.c = &m->list[i];
+		if (run.c->filtered && !m->wanted[i])
+			continue; /* cannot match */
 		run.rule = &m->r->list[run.c->rule];
 		out->hits[run.c->rule] = is_over(&run) ? HITS_UNKNOWN : match_rule(&run);
 	}

@@ -27,6 +27,10 @@ struct match;
 struct match *match_new(const struct rules *r, size_t set, struct errs *notes);
 void match_free(struct match *m);
 size_t match_compiled(const struct match *m); /* patterns */
+/* How many are tried only where one of their words stands; and whether that is done (it
+ * is): results are the same, for tests. */
+size_t match_filtered(const struct match *m);
+void match_set_filtering(struct match *m, bool on);
 
 struct match_input {
 	struct str message;

@@ -11,7 +11,9 @@
 #include "common/base/xalloc.h"
 #include "common/mail/mime.h"
 #include "milters/score/fields.h"
+#include "milters/score/literals.h"
 #include "milters/score/match.h"
+#include "milters/score/prefilter.h"
 #include "milters/score/score.h"
 #include "milters/score/work.h"
 #include "tests/lib/errors.h"
@@ -237,9 +239,9 @@ START_TEST(time_up)
 	};
 	match_run(w.match, &in, &h);
 	ck_assert(h.over);
-	/* GTUBE is the first */
-	ck_assert_uint_eq(h.hits[rules_find(w.rules, STR("B"))], 1);
-	ck_assert_uint_eq(h.hits[rules_find(w.rules, STR("C"))], HITS_UNKNOWN);
+	/* GTUBE, the first, is passed over: its words do not stand there */
+	ck_assert_uint_eq(h.hits[rules_find(w.rules, STR("C"))], 1);
+	ck_assert_uint_eq(h.hits[rules_find(w.rules, STR("D"))], HITS_UNKNOWN);
 	ck_assert_uint_eq(h.hits[rules_find(w.rules, STR("E"))], HITS_UNKNOWN);
 	hits_clear(&h);
 	render_clear(&text);
@@ -265,6 +267,110 @@ START_TEST(refused_patterns_are_told)
 	ck_assert_uint_eq(value_of(&w, "A", STR("x: y\n\nb\n")), HITS_UNKNOWN);
 	ck_assert_uint_eq(value_of(&w, "B", STR("x: y\n\nb\n")), 1);
 	work_clear(&w);
+}
+END_TEST
+
+/* Words of which one must stand in a match, as sorted as they are found; NULL: none known. */
+static const struct {
+	const char *pattern, *words;
+} needed[] = {
+	{ "hello", "hello" },
+	{ "Hello World", "hello world" },
+	{ "^hello$", "hello" },
+	{ "\\bhello\\b", "hello" },
+	{ "a", NULL },
+	{ "ab", NULL },
+	{ "abc?d", NULL }, /* ab or abc: too short to tell */
+	{ "hello?", "hell" },
+	{ "hello+ you", "hello" },
+	{ "he(?:ll|rr)o", "hello herro" },
+	{ "(?:one|two|three)", "one two three" },
+	{ "one|two", "one two" },
+	{ "one|", NULL },
+	{ "one|.", NULL },
+	{ "one|.two", "one two" },
+	{ "(?:one|two)? more words", " more words" },
+	{ "x*hello.*worldly", "worldly" },
+	{ "(hello)(?=no)(?!never)(?<=x)(?<!y)you", "helloyou" },
+	{ "(?i)hello", "hello" },
+	{ "(?i:hello)", "hello" },
+	{ "(?x) h e", NULL },
+	{ "hel[lL]o", "hello" },
+	{ "h[ae]llo", "hallo hello" },
+	{ "h[^a]llo", "llo" },
+	{ "h[a-z]llo", "llo" },
+	{ "h[]a]llo", "h]llo hallo" },
+	{ "h\\dllo", "llo" },
+	{ "a\\.b\\/c", "a.b/c" },
+	{ "\\x41\\x42\\x43", "abc" },
+	{ "hello{0,3}", "hell" },
+	{ "(?:hello){2}", "hello" },
+	{ "(?:hello){0}x", NULL },
+	{ "hello{", "hello{" },
+	{ "(?<n>hello)", "hello" },
+	{ "(?P<n>hello)", "hello" },
+	{ "(?>hello)++", "hello" },
+	{ "(hello)\\1", "hello" },
+	{ "\\Qhello\\E", NULL },
+	{ "(?(1)hello)", NULL },
+	{ "(?&T0)hello", NULL },
+	{ "(*UTF)hello", NULL },
+	{ "\\p{L}hello", NULL },
+	{ "[[:alpha:]]hello", NULL },
+	{ "hello\\Kthere", NULL },
+	{ "hello(", NULL },
+	{ "hello)", NULL },
+	{ "*hello", NULL },
+	{ "a[bcd][efg][hij][klm]nopq",
+	    "hknopq hlnopq hmnopq iknopq ilnopq imnopq jknopq jlnopq jmnopq" },
+	{ "0123456789012345678901234567890", "012345678901234567890123" },
+	{ "\\xc3\\xa4hello", "\xc3\xa4hello" },
+};
+
+START_TEST(words_that_are_needed)
+{
+	struct literals words;
+	struct buf b;
+
+	buf_init(&b, 10000);
+	bool found = literals_of(str_of(needed[_i].pattern), false, &words);
+	for (size_t i = 0; found && i < words.n; i++) {
+		buf_add_cstr(&b, i == 0 ? "" : " ");
+		buf_add(&b, words.list[i].p, words.list[i].len);
+	}
+	if (needed[_i].words == NULL)
+		ck_assert_msg(!found, "%s: %s", needed[_i].pattern, buf_cstr(&b));
+	else
+		ck_assert_str_eq(buf_cstr(&b), needed[_i].words);
+	buf_clear(&b);
+}
+END_TEST
+
+START_TEST(words_are_found)
+{
+	struct prefilter *p = prefilter_new();
+	struct literals words;
+	bool wanted[4] = { false };
+
+	ck_assert(literals_of(STR("hello|hellish"), false, &words));
+	prefilter_add(p, 0, &words);
+	ck_assert(literals_of(STR("hello"), false, &words));
+	prefilter_add(p, 1, &words);
+	ck_assert(literals_of(STR("end"), false, &words));
+	prefilter_add(p, 2, &words);
+	ck_assert(literals_of(STR("endless"), false, &words));
+	prefilter_add(p, 3, &words);
+	prefilter_run(p, STR("say HeLLo at the end"), wanted);
+	ck_assert(wanted[0] && wanted[1] && wanted[2] && !wanted[3]);
+	memset(wanted, 0, sizeof(wanted));
+	prefilter_run(p, STR("hellish"), wanted);
+	ck_assert(wanted[0] && !wanted[1] && !wanted[2] && !wanted[3]);
+	memset(wanted, 0, sizeof(wanted));
+	prefilter_run(p, STR("he"), wanted);
+	prefilter_run(p, (struct str){ NULL, 0 }, wanted);
+	prefilter_run(p, STR("hell en d"), wanted);
+	ck_assert(!wanted[0] && !wanted[1] && !wanted[2] && !wanted[3]);
+	prefilter_free(p);
 }
 END_TEST
 
@@ -314,6 +420,8 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, values, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_loop_test(tc, addresses, 0, sizeof(mailboxes) / sizeof(mailboxes[0]));
+	tcase_add_loop_test(tc, words_that_are_needed, 0, sizeof(needed) / sizeof(needed[0]));
+	tcase_add_test(tc, words_are_found);
 	tcase_add_test(tc, sender_from_the_envelope);
 	tcase_add_test(tc, a_pattern_that_runs_away_is_not_known);
 	tcase_add_test(tc, time_up);
