@@ -11,6 +11,7 @@ WERROR  ?=
 SAN     ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
+STATE   ?= embedded
 PKG     := pkg-config
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -72,7 +73,7 @@ all: $(PROGRAMS) $(TOOLS:%=$(BUILD)/tests/%)
 help:
 	@echo "make          build all programs into $(BUILD)/"
 	@echo "make deps     install missing Debian packages (root or sudo)"
-	@echo "make demo     three tiers on loopback; KEEP=1 leaves them running"
+	@echo "make demo     three tiers on loopback; STATE=redis, KEEP=1 leaves them running"
 	@echo "make check    every test; ends with 'N passed, N failed'"
 	@echo "make bench    speed, as ratios within one run"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=20"
@@ -83,7 +84,7 @@ deps:
 
 demo: deps
 	@$(MAKE) --no-print-directory all
-	@BUILD=$(BUILD) python3 tests/demo/demo.py
+	@BUILD=$(BUILD) STATE=$(STATE) python3 tests/demo/demo.py
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 all tests

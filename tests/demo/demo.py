@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make demo`: mail goes through three tiers and two milters, and a table says what became
+"""`make demo`: mail goes through three tiers and four milters, and a table says what became
 of each message.
 
 Everything runs in a temporary directory, on loopback ports that were free: a DNS server, the
-incoming, content and delivery relays, postern-access and postern-greylist on UNIX sockets,
-and a last server that writes a Maildir.  The configuration is in tests/demo/etc.  Exit
-status 1 when one row differs from what its sender should see.
+incoming, content and delivery relays, the four milters on UNIX sockets, and a last server
+that writes a Maildir.  The configuration is in tests/demo/etc.  Exit status 1 when one row
+differs from what its sender should see.
 
+	STATE=redis make demo	the same with state at a Redis server that the demo starts
 	KEEP=1 make demo	leaves everything running and says how to use and stop it
 	demo.py send PORT CLIENT-ADDRESS FROM TO [FILE]
 				one mail by hand; the dialogue on stdout
@@ -23,18 +24,19 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
+from content_rows import ContentRows  # noqa: E402
+from mails import decided, message  # noqa: E402
 from postern import Site, unique, without_trace  # noqa: E402
-from proc import Timeout, wait_for  # noqa: E402
+from proc import ROOT, Timeout, wait_for  # noqa: E402
+from redis_server import Redis  # noqa: E402
 from smtp import Closed, Reply, Smtp, send_mail, stuffed  # noqa: E402
+from tap import Skip  # noqa: E402
 
+ENGINES = ("embedded", "redis")
+STATE = os.environ.get("STATE", "") or ENGINES[0]
 KEEP = os.environ.get("KEEP", "") not in ("", "0")
 DELAY = 2                   # seconds, as greylist.delay in etc/postern.conf
 NOWHERE, MAILDIR = "nowhere", "Maildir"
-
-
-def message(msgid, subject="demo", body="Hello.\r\n", sender="alice@sender.example", to="ann@local.example"):
-	return (f"From: Alice <{sender}>\r\nTo: <{to}>\r\nSubject: {subject}\r\nMessage-ID: <{msgid}>\r\n"
-	    f"Date: Mon, 16 Nov 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\n\r\n{body}").encode()
 
 
 def hostile_message(msgid, size):
@@ -57,11 +59,19 @@ def hostile_message(msgid, size):
 	return bytes(out + b"no end of blank lines:\r\n\r\n\r\n\r\n")
 
 
-class Demo:
-	def __init__(self):
+class Demo(ContentRows):
+	"""state: the engine that keeps it."""
+	def __init__(self, state=STATE):
 		self.site = Site(tempfile.mkdtemp(prefix="pst"), KEEP)
+		self.state = state
+		self.redis = None
 		self.rows = []
 		self.accepted = {}      # Message-ID: how many copies must lie in the Maildir
+		self.told_of = 0        # messages of which the postmaster must be told
+		self.site.names.update(state=state, rules=str(ROOT / "policy/rules"),
+		    signatures=str(ROOT / "tests/vectors/mime/postern-test.ndb"))
+		for name in ("tmp", "quarantine"):
+			(self.site.dir / name).mkdir()
 		for path in (HERE / "etc").iterdir():
 			self.site.file(path.name, path.read_text())
 
@@ -69,15 +79,18 @@ class Demo:
 		s = self.site
 		s.dns()
 		s.sink()
-		for tier in ("delivery", "content"):
+		if self.state == "redis":
+			self.redis = Redis(s.dir, keep=KEEP).start()
+			s.procs["redis"] = self.redis.proc
+		for milter in ("access", "greylist", "mime", "score"):
+			s.milter(milter)
+		self.scanners()         # mail that comes before the signatures are loaded has to come again
+		for tier in ("delivery", "content", "incoming"):
 			s.relay(tier)
-		s.milter("access")
-		s.milter("greylist")
-		s.relay("incoming")
 
-	def send(self, client, sender, rcpts, data, params=""):
+	def send(self, client, sender, rcpts, data, params="", tier="incoming"):
 		rcpts = [rcpts] if isinstance(rcpts, str) else rcpts
-		return send_mail(self.site.addr("incoming"), sender, rcpts, data, {"ADDR": client, "NAME": "[UNAVAILABLE]"},
+		return send_mail(self.site.addr(tier), sender, rcpts, data, {"ADDR": client, "NAME": "[UNAVAILABLE]"},
 		    params=params, seconds=60)
 
 	def lies(self, msgid, expected):
@@ -86,7 +99,9 @@ class Demo:
 			if self.site.find(msgid):
 				return MAILDIR
 			spools = self.site.spooled(msgid)
-			return f"{spools[0]} queue" if spools else NOWHERE
+			if spools:
+				return f"{spools[0]} queue"
+			return "quarantine" if self.quarantined(msgid) else NOWHERE
 		if expected != NOWHERE:
 			try:
 				wait_for("the message", lambda: place() == expected, 20)
@@ -121,7 +136,7 @@ class Demo:
 		print("\n" + "  ".join(c.ljust(w) for c, w in zip(cells, self.WIDTHS)).rstrip())
 		print("  ".join("-" * w for w in self.WIDTHS))
 
-	# the rows
+	# the rows; those about content are in content_rows.py
 
 	def greylisting(self):
 		alice = ("192.0.2.10", "alice@sender.example", "ann@local.example")
@@ -216,7 +231,9 @@ class Demo:
 		self.row("content tier refuses at end of data", (552, "5.3.4"), decided(r), msgid, tier="content", more=more)
 
 	def bounces(self):
-		return [p for p in self.site.maildir() if p.read_bytes().startswith(b"Return-Path: <>\r\n")]
+		"""Mail from <> that is no notice to the postmaster."""
+		notices = self.notices()
+		return [p for p in self.site.maildir() if p.read_bytes().startswith(b"Return-Path: <>\r\n") and p not in notices]
 
 	def milter_killed(self, name, stage):
 		"""kill -9 of the worker in the middle of a session: at RCPT, or within the message."""
@@ -250,13 +267,17 @@ class Demo:
 		wait_for("the next worker", lambda: [k for k in supervisor.children() if k != worker])
 
 	def ledger(self):
-		"""Every message answered with 250 lies in the Maildir once; nothing else lies anywhere."""
+		"""Every message answered with 250 lies in the Maildir once, and so does a notice of each
+		virus; nothing else lies there."""
 		faults = []
 		for msgid in self.accepted:
 			if len(self.site.find(msgid)) != 1:
 				faults.append(f"{msgid}: {len(self.site.find(msgid))} copies")
-		if len(self.site.maildir()) != len(self.accepted):
-			faults.append(f"{len(self.site.maildir())} messages, {len(self.accepted)} accepted")
+		delivered = len(self.site.maildir()) - len(self.notices())
+		if delivered != len(self.accepted):
+			faults.append(f"{delivered} messages, {len(self.accepted)} accepted")
+		if len(self.notices()) != self.told_of:
+			faults.append(f"{len(self.notices())} notices of {self.told_of} viruses")
 		left = [m for m in self.accepted if self.site.spooled(m)]
 		try:
 			wait_for("empty queues", lambda: not [m for m in self.accepted if self.site.spooled(m)], 20)
@@ -266,7 +287,7 @@ class Demo:
 			faults.append("a bounce exists")
 		good = not faults
 		self.rows.append(("the ledger: accepted = delivered", "all three", f"{len(self.accepted)} accepted",
-		    f"{len(self.site.maildir())} delivered", "; ".join(faults) or "each once", good))
+		    f"{delivered} delivered, {len(self.notices())} notices", "; ".join(faults) or "each once", good))
 		self.show(self.rows[-1], len(self.rows))
 
 	def play(self):
@@ -281,6 +302,14 @@ class Demo:
 		self.content_refuses()
 		self.milter_killed("greylist", "RCPT")
 		self.milter_killed("access", "DATA")
+		self.attachments()
+		self.viruses()
+		self.spam()
+		self.outgoing()
+		self.scanner_killed()
+		self.scanner_hangs()
+		if self.redis:
+			self.redis_down()
 		self.ledger()
 		return all(r[-1] for r in self.rows)
 
@@ -295,17 +324,10 @@ class Demo:
 			  send      python3 tests/demo/demo.py send {port} 192.0.2.10 alice@sender.example ann@local.example
 			  mail      ls {d}/Maildir/new
 			  log       tail -f {d}/log/postern.log
+			  kept back ls {d}/quarantine
 			  settings  {d}/etc/postern.conf
 			  status    {os.environ.get('BUILD', 'build')}/posternctl status -c {d}/etc/postern.conf
 			  stop      {stop}; rm -r {d}"""))
-
-
-def decided(replies):
-	"""The reply that settled it for the sender."""
-	for key in ("connect", "mail"):
-		if key in replies and replies[key].code >= 400:
-			return replies[key]
-	return replies.get("data") or replies["rcpt"][-1]
 
 
 def first_difference(a, b):
@@ -329,12 +351,15 @@ def main():
 	if len(sys.argv) > 1:
 		print(__doc__, file=sys.stderr)
 		return 64
+	if STATE not in ENGINES:
+		print(f"demo: STATE={STATE}: expected {' or '.join(ENGINES)}", file=sys.stderr)
+		return 64
 	begin = time.monotonic()
 	demo = Demo()
 	good = False
 	try:
 		good = demo.play()
-	except (OSError, Closed, RuntimeError, Timeout, AssertionError) as e:
+	except (OSError, Closed, RuntimeError, Skip, Timeout, AssertionError) as e:
 		print(f"\ndemo: {type(e).__name__}: {e}\n")
 	if not good:
 		print("\n" + demo.site.logs())
@@ -343,7 +368,7 @@ def main():
 		demo.instructions()
 	else:
 		demo.site.stop_all()
-	print(f"\n{len(demo.rows)} rows, {wrong} wrong, {time.monotonic() - begin:.0f} s"
+	print(f"\nstate: {STATE}; {len(demo.rows)} rows, {wrong} wrong, {time.monotonic() - begin:.0f} s"
 	    + ("" if good else "; FAILED"))
 	return 0 if good else 1
 

@@ -148,7 +148,7 @@ def without_trace(message):
 	fields = re.split(rb"\r\n(?![ \t])", head)
 	while fields and fields[0].startswith(b"Received:"):
 		del fields[0]
-	kept = [f for f in fields if not f.startswith((b"X-Greylist:", b"X-Postern-"))]
+	kept = [f for f in fields if not f.startswith((b"X-Greylist:", b"X-Postern-", b"X-Virus-Scanned:", b"X-Spam-"))]
 	return b"\r\n".join(kept) + mark + body
 
 
