@@ -61,6 +61,10 @@ static const unsigned allowed_fcntl[] = { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_S
 static int
 add_rules(scmp_filter_ctx ctx)
 {
+	/* Third argument of both: the protection wanted. */
+	static const struct scmp_arg_cmp no_exec = {
+		.arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC, .datum_b = 0
+	};
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(allowed_fcntl) / sizeof(allowed_fcntl[0]); i++)
@@ -80,10 +84,8 @@ add_rules(scmp_filter_ctx ctx)
 			rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed_sanitized[i], 0);
 		return rc;
 	}
-	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-	    SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-	    SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	rc |= seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &no_exec);
+	rc |= seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_exec);
 	return rc;
 }
 

@@ -96,7 +96,7 @@ clam_load(const struct clam_conf *conf, struct err *err)
 {
 	struct clam *c = xcalloc(1, sizeof(*c));
 	unsigned signatures = 0;
-	int rc;
+	cl_error_t rc;
 
 	if ((rc = cl_init(CL_INIT_DEFAULT)) != CL_SUCCESS ||
 	    (c->engine = cl_engine_new()) == NULL) {
