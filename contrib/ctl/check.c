@@ -3,7 +3,10 @@
  * the maps that it names. */
 #include "contrib/ctl/check.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
@@ -42,6 +45,15 @@ check_maps(const struct settings *s, struct errs *errs)
 	}
 }
 
+/* What is missing at first and may come later: told, and no error. */
+static void
+warn_missing(const char *section, const char *setting, const char *path, int mode)
+{
+	if (access(path, mode) != 0)
+		fprintf(stderr, "posternctl: warning: %s.%s: %s: %s\n", section, setting, path,
+		    strerror(errno));
+}
+
 int
 ctl_check(int argc, char **argv)
 {
@@ -57,6 +69,11 @@ ctl_check(int argc, char **argv)
 	struct settings *s = settings_load(file, &errs);
 	if (s != NULL)
 		check_maps(s, &errs);
+	if (s != NULL && ctl_has_block(s, "mime")) {
+		warn_missing("mime", "signatures", s->mime.signatures, R_OK);
+		warn_missing("mime", "quarantine", s->mime.quarantine, W_OK | X_OK);
+		warn_missing("mime", "tmp", s->mime.tmp, W_OK | X_OK);
+	}
 	buf_init(&out, CTL_OUTPUT_MAX);
 	if (common.json)
 		render(&out, file, &errs);

@@ -116,6 +116,20 @@ ctl_settings(const struct ctl_common *common)
 	return s;
 }
 
+bool
+ctl_has_block(const struct settings *s, const char *section)
+{
+	size_t n;
+	const struct conf_table *const *tables = settings_tables(&n);
+	int line;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; strcmp(tables[i]->section, section) == 0 && j < tables[i]->n; j++)
+			if (settings_where(s, i, j, &line) != NULL)
+				return true;
+	return false;
+}
+
 int
 ctl_output(struct buf *out)
 {

@@ -39,6 +39,9 @@ const char *ctl_file(const struct ctl_common *common);
 /* The settings, or NULL after telling every error on stderr. */
 struct settings *ctl_settings(const struct ctl_common *common);
 
+/* Whether the file has anything to say in blocks of that section. */
+bool ctl_has_block(const struct settings *s, const char *section);
+
 /* Every error, one per line. */
 void ctl_print_errors(const struct errs *errs);
 

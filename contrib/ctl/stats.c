@@ -109,6 +109,8 @@ ctl_stats(int argc, char **argv)
 	} daemons[] = {
 		{ "access", s->access.metrics },
 		{ "greylist", s->greylist.metrics },
+		{ "mime", s->mime.metrics },
+		{ "score", s->score.metrics },
 	};
 	buf_init(&out, CTL_OUTPUT_MAX);
 	buf_add_cstr(&out, common.json ? "{" : "");
@@ -125,8 +127,8 @@ ctl_stats(int argc, char **argv)
 	if (asked == 0) {
 		buf_clear(&out);
 		fprintf(stderr,
-		    "posternctl: no socket to ask: expected metrics in greylist { } "
-		    "or access { }\n");
+		    "posternctl: no socket to ask: expected metrics in a milter's "
+		    "block\n");
 		return EX_CONFIG;
 	}
 	int written = ctl_output(&out);

@@ -193,6 +193,11 @@ ctl_status(int argc, char **argv)
 	buf_add_cstr(&st.out, st.json ? "{\"daemons\":[" : "");
 	ask_milter(&st, "access", s->access.socket);
 	ask_milter(&st, "greylist", s->greylist.socket);
+	/* Those of the content tier are asked where the file, or the caller, names them. */
+	if (ctl_has_block(s, "mime") || st.n_only > 0)
+		ask_milter(&st, "mime", s->mime.socket);
+	if (ctl_has_block(s, "score") || st.n_only > 0)
+		ask_milter(&st, "score", s->score.socket);
 	if (ctl_file(&common) != NULL)
 		ask_relays(&st, ctl_file(&common));
 	if (st.json)

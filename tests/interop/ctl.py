@@ -239,6 +239,9 @@ def daemons(tap):
 	conf = site.file("postern.conf", """log @dir@/log/postern; runtime-dir @dir@/run; state { path @dir@/state }
 		greylist { socket unix:@dir@/run/greylist.sock; metrics @dir@/run/gm }
 		access { socket unix:@dir@/run/access.sock; metrics @dir@/run/am; maps @dir@/etc/access }\n""")
+	content = site.file("content.conf", """log @dir@/log/postern; runtime-dir @dir@/run;
+		mime { socket unix:@dir@/run/mime.sock; metrics @dir@/run/mm; tmp @dir@/run;
+			signatures @dir@/etc/none; quarantine @dir@/run }\n""")
 	with tap.case("daemons: check, status and stats of our own milters", site.logs):
 		try:
 			site.milter("access")
@@ -252,6 +255,15 @@ def daemons(tap):
 				mta.mail("bad@a.example")
 			status, out, err = ctl("stats", "-c", conf, "access")
 			assert status == 0 and re.search(r"^postern_access_\w+(\{.*\})? [1-9]", out, re.M), out + err
+			status, out, err = ctl("check", "-c", content)
+			assert status == 0 and err.splitlines() == ["posternctl: warning: mime.signatures: "
+			    f"{site.dir}/etc/none: No such file or directory"], out + err
+			site.start("mime", [BUILD / "postern-mime", "-f", "-c", content], f"unix:{site.dir}/run/mime.sock")
+			status, out, err = ctl("status", "-c", content, "mime")
+			assert status == 0 and re.match(r"mime +milter up .*change-body", out), out + err
+			assert "mime" in ctl("status", "-c", content)[1] and "mime" not in ctl("status", "-c", conf)[1]
+			status, out, err = ctl("stats", "-c", content)
+			assert status == 0 and out.startswith(f"# mime {site.dir}/run/mm\n"), out + err
 		finally:
 			site.stop_all()
 

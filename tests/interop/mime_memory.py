@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
+# check: timeout 400
 """postern-mime with signatures of the size of real ones: how long it takes to start and to
 reload, and that scanners share what was loaded.
 
@@ -20,11 +21,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import hostile_mail as hostile  # noqa: E402
 from milter import play_message  # noqa: E402
-from proc import BUILD, ROOT, Dir, Proc, wait_for  # noqa: E402
+from proc import BUILD, ROOT, SAN, Dir, Proc, wait_for  # noqa: E402
 from tap import Tap  # noqa: E402
 
 CONF = """
-run {{ host bench.example; log stderr }}
+run {{ host content.example; log stderr }}
 mime {{ socket "unix:{dir}/m.sock"; signatures "{dir}/signatures"; tmp "{dir}/tmp";
 	quarantine "{dir}/quarantine"; workers {workers}; budget 60s; infected reject }}
 """
@@ -39,12 +40,12 @@ def generate(directory, megabytes):
 	"""Half of the memory in body signatures, the rest in hashes.  Returns how many."""
 	r = random.Random(1)
 	n_ndb, n_hdb = megabytes * 1_000_000 * 6 // 10 // NDB_OCTETS, megabytes * 1_000_000 * 6 // 10 // HDB_OCTETS
-	with open(directory / "bench.ndb", "w") as f:
+	with open(directory / "large.ndb", "w") as f:
 		for i in range(n_ndb):
-			f.write(f"Bench.Body.{i}:0:*:{r.randbytes(40).hex()}\n")
-	with open(directory / "bench.hdb", "w") as f:
+			f.write(f"Large.Body.{i}:0:*:{r.randbytes(40).hex()}\n")
+	with open(directory / "large.hdb", "w") as f:
 		for i in range(n_hdb):
-			f.write(f"{r.randbytes(16).hex()}:{r.randrange(100, 10_000_000)}:Bench.Hash.{i}\n")
+			f.write(f"{r.randbytes(16).hex()}:{r.randrange(100, 10_000_000)}:Large.Hash.{i}\n")
 	(directory / "postern-test.ndb").write_text((ROOT / "tests/vectors/mime/postern-test.ndb").read_text())
 	return n_ndb + n_hdb
 
@@ -96,6 +97,9 @@ def traffic(addr, n):
 
 def main():
 	megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+	if SAN:
+		print("1..0 # SKIP a sanitizer keeps a memory of its own of every scanner")
+		return
 	tap, d = Tap(), Dir()
 	for name in ("tmp", "signatures"):
 		(d / name).mkdir()
