@@ -94,6 +94,7 @@ tests: all $(UNITS) $(FUZZERS:%=$(BUILD)/fuzz/replay_%)
 
 bench: all $(BENCHES)
 	@BUILD=$(BUILD) python3 tests/bench/bench.py
+	@BUILD=$(BUILD) python3 tests/bench/bench_peers.py
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)

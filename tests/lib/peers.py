@@ -23,8 +23,11 @@ PASSWD = """postfix:x:64025:64025::/var/spool/postfix:/usr/sbin/nologin
 smmta:x:64026:64026::/var/lib/sendmail:/usr/sbin/nologin
 smmsp:x:64027:64027::/var/lib/sendmail:/usr/sbin/nologin
 opendkim:x:64028:64028::/run/opendkim:/usr/sbin/nologin
+_rspamd:x:64030:64030::/var/lib/rspamd:/usr/sbin/nologin
+clamav:x:64031:64031::/var/lib/clamav:/usr/sbin/nologin
 """
-GROUP = "postfix:x:64025:\npostdrop:x:64029:\nsmmta:x:64026:\nsmmsp:x:64027:\nopendkim:x:64028:\n"
+GROUP = "postfix:x:64025:\npostdrop:x:64029:\nsmmta:x:64026:\nsmmsp:x:64027:\nopendkim:x:64028:\n" \
+    "_rspamd:x:64030:\nclamav:x:64031:\n"
 
 # $1 unpacked tree, $2 directory of this server, $3 directory of the test, $4 its run
 # directory, $5... program.  $2/over is laid over everything.
@@ -330,3 +333,48 @@ class Opendkim(Peer):
 		return subprocess.run([self.tree / argv[0].lstrip("/"), *argv[1:]], input=stdin, capture_output=True,
 		    env=dict(os.environ, LD_LIBRARY_PATH=libs), check=False)
 
+
+class Rspamd(Peer):
+	"""As the package configures it, with its milter on 127.0.0.1:11332; files: what a
+	postmaster adds, by path."""
+	kind = "rspamd"
+	milter = ("127.0.0.1", 11332)
+
+	def __init__(self, tmp, files=None, name=None, hosts=None):
+		super().__init__(tmp, name, hosts)
+		for path, text in (files or {}).items():
+			self.file(path, text)
+		self.start(["sh", "-c", "mkdir -p /var/lib/rspamd /var/log/rspamd /run/rspamd && "
+		    "chown _rspamd:_rspamd /var/lib/rspamd /var/log/rspamd /run/rspamd && "
+		    "exec /usr/bin/rspamd -c /etc/rspamd/rspamd.conf -f -u _rspamd -g _rspamd"])
+		self.wait_listen(self.milter, 180)    # compiles its patterns first
+
+
+class Clamd(Peer):
+	"""The scanning daemon on a UNIX socket, with signatures: {file name: text}."""
+	kind = "clamav"
+
+	def __init__(self, tmp, signatures, name="clamd"):
+		super().__init__(tmp, name)
+		self.socket = self.run / "clamd.sock"
+		for file, text in signatures.items():
+			self.file(f"var/lib/clamav/{file}", text)
+		self.file("etc/clamav/clamd.conf", f"LocalSocket {self.socket}\nLocalSocketMode 666\n"
+		    "FixStaleSocket true\nUser root\nForeground true\nLogSyslog true\n"
+		    "DatabaseDirectory /var/lib/clamav\nScanMail true\nScanArchive true\n")
+		self.start(["/usr/sbin/clamd", "-c", "/etc/clamav/clamd.conf"])
+		self.wait_listen(os.fspath(self.socket), 60)
+
+
+class ClamavMilter(Peer):
+	"""Has a running Clamd look at each message."""
+	kind = "clamav"
+
+	def __init__(self, tmp, clamd, name="clamav-milter"):
+		super().__init__(tmp, name)
+		self.socket = self.run / "clamav-milter.sock"
+		self.file("etc/clamav/clamav-milter.conf", f"MilterSocket {self.socket}\nMilterSocketMode 666\n"
+		    f"ClamdSocket unix:{clamd.socket}\nFixStaleSocket true\nUser root\nForeground true\n"
+		    "LogSyslog true\nOnInfected Reject\nAddHeader Replace\n")
+		self.start(["/usr/sbin/clamav-milter", "-c", "/etc/clamav/clamav-milter.conf"])
+		self.wait_listen(os.fspath(self.socket), 60)

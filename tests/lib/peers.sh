@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unpacks a real server for the tests, without installing it:
 #
-#	peers.sh postfix|sendmail|opendkim|redis|spamassassin
+#	peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav
 #
 # prints the directory that holds its files (build/peers/NAME by default, PEERS_DIR names
 # another parent).  Packages and those libraries of theirs that this host lacks come from
@@ -16,8 +16,10 @@ postfix) packages="postfix" ;;
 sendmail) packages="sendmail-bin sendmail-base sendmail-cf m4" ;;
 spamassassin) packages="spamassassin" ;; # for its rules: what it would need to run is left
 opendkim) packages="opendkim opendkim-tools" ;;
+rspamd) packages="rspamd" ;;
+clamav) packages="clamav-daemon clamav-milter clamav-base" ;;
 redis) packages="redis-server redis-tools" ;;
-*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin" >&2; exit 64 ;;
+*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav" >&2; exit 64 ;;
 esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -61,6 +63,7 @@ fetch()
 	for lib in $(dpkg-deb -f "$deb" Depends Pre-Depends |
 	    sed 's/^[A-Za-z-]*: //; s/([^)]*)//g; s/|[^,]*//g; s/:any//g' | tr ',' ' '); do
 		case $lib in
+		libjs-*|lib*-perl) ;; # for browsers; no Perl is run
 		lib*|lua-*) installed "$lib" || fetch "$lib" ;;
 		esac
 	done
