@@ -175,6 +175,15 @@ number_at(struct str s, uint64_t *out)
 	return str_cut(&s, ',', &head) && str_to_uint(head, 0, INT64_MAX, out);
 }
 
+static bool
+printable(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] < ' ' || s.p[i] > '~')
+			return false;
+	return true;
+}
+
 static void
 stats_line(struct str line, struct str db, struct store_stats *out)
 {
@@ -190,8 +199,8 @@ stats_line(struct str line, struct str db, struct store_stats *out)
 	else if (str_eq(name, db) && str_starts(line, STR("keys=")) &&
 	    number_at(str_sub(line, 5, line.len), &n))
 		out->entries = n;
-	else if (str_is(name, "redis_version") || str_is(name, "role")) {
-		/* for a person; the log quotes what is strange in it */
+	else if (printable(line) &&
+	    (str_is(name, "redis_version") || str_is(name, "role"))) {
 		size_t used = strlen(out->note);
 
 		snprintf(out->note + used, sizeof(out->note) - used, "%s%.*s",

@@ -132,7 +132,7 @@ START_TEST(restarted_while_idle)
 	rig_server_kill(&own);
 	rig_server_start(&own, NULL);
 	for (int i = 0; i < 10; i++) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "after %d", i);
 		struct rate_answer a = rig_ask(s, name, NULL);
