@@ -34,7 +34,10 @@ PLAIN = [("From", "a@b.test"), ("To", "c@local.test"), ("Subject", "hello"),
 
 
 def children(pid):
-	return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+	try:
+		return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+	except OSError:
+		return []
 
 
 def tree(pid):
@@ -49,6 +52,14 @@ def name_of(pid):
 		return Path(f"/proc/{pid}/comm").read_text().strip()
 	except OSError:
 		return ""
+
+
+def tell(pids, number):
+	for pid in pids:
+		try:
+			os.kill(pid, number)
+		except ProcessLookupError:
+			pass     # a jail that is being replaced ends by itself
 
 
 class Daemon:
@@ -208,8 +219,7 @@ def main():
 	with tap.case("a killed jail worker is replaced, mail goes on", text):
 		workers = d.jail()[1:]
 		assert workers, tree(d.p.pid)
-		for pid in workers:
-			os.kill(pid, signal.SIGKILL)
+		tell(workers, signal.SIGKILL)
 		eom = d.one(f"{SEVEN}\r\n")
 		assert eom[-1] == b"c" and fields(eom)["X-Spam-Flag"] == "YES", eom
 	with tap.case("a killed jail master is replaced, meanwhile mail passes, marked", text):
@@ -226,13 +236,11 @@ def main():
 		d.conf("budget 200ms;")
 		d.p.send(signal.SIGHUP)
 		def slow():
-			for pid in d.jail():
-				os.kill(pid, signal.SIGSTOP)
+			tell(d.jail(), signal.SIGSTOP)
 			try:
 				return fields(d.one(f"{SEVEN}\r\n"))["X-Spam-Status"]
 			finally:
-				for pid in d.jail():
-					os.kill(pid, signal.SIGCONT)
+				tell(d.jail(), signal.SIGCONT)
 		assert wait_for("the short budget", lambda: slow().startswith("No, score=failed required=5.0 tests=none") or None)
 		d.p.wait_line(r"event=score action=continue .*score=failed why=(late|time|gone)")
 	with tap.case("metrics count", text):
@@ -271,11 +279,7 @@ def main():
 		stop = threading.Event()
 		def kill():
 			while not stop.is_set():
-				for pid in e.jail()[:1]:
-					try:
-						os.kill(pid, signal.SIGKILL)
-					except ProcessLookupError:
-						pass
+				tell(e.jail()[:1], signal.SIGKILL)
 				stop.wait(0.002)
 		killer = threading.Thread(target=kill)
 		killer.start()

@@ -19,6 +19,8 @@
 
 #define JOBS_PER_WORKER 1000
 
+static struct work *loaded; /* by the master, once; given back at its end */
+
 static void
 log_all(const struct errs *errs)
 {
@@ -44,7 +46,7 @@ load(void *arg, void **state, struct err *err)
 		log_msg(LOG_LEVEL_INFO, "rules", "%zu rules, %zu patterns compiled, %zu refused",
 		    w->rules->n, match_compiled(w->match), notes.n + notes.dropped);
 	}
-	*state = w;
+	*state = loaded = w;
 	errs_clear(&errs);
 	errs_clear(&notes);
 	return rc;
@@ -100,6 +102,9 @@ main(int argc, char **argv)
 		log_err("start", &err);
 	configure(&s->score, &conf);
 	int status = jail_program_run(&ops, s, &conf, &start);
+	if (loaded != NULL)
+		work_clear(loaded);
+	free(loaded);
 	settings_unref(s);
 	return status;
 }
