@@ -10,6 +10,8 @@ measurement the queue empties before the next begins.
 
 	accepted/s	from the first connection to the last 250
 	delivered/s	to the arrival of the last message at the next hop
+	CPU ms		processor time of the milters' own processes for each message; unlike
+			the rates it hardly depends on what else the machine does
 
 The others run as their Debian packages configure them, without Redis; clamd and our scanner
 have the same signatures; postern-score has its own rules and, where the package can be
@@ -80,9 +82,21 @@ def site_start(own_rules):
 	return site
 
 
+def cpu_ms(pid):
+	"""Of a process and all below it, the ended ones included."""
+	try:
+		f = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+		below = [p for t in Path(f"/proc/{pid}/task").iterdir() for p in (t / "children").read_text().split()]
+	except (FileNotFoundError, ProcessLookupError):
+		return 0
+	return sum(map(int, f[11:15])) * 1000 / os.sysconf("SC_CLK_TCK") + sum(map(cpu_ms, below))
+
+
 class Variant:
-	"""A Postfix with milters and a sink of its own that tells what arrived."""
-	def __init__(self, site, name, milters):
+	"""A Postfix with milters and a sink of its own that tells what arrived.  procs: of the
+	milters."""
+	def __init__(self, site, name, milters, procs):
+		self.procs = procs
 		self.name, label = name, "p" + "".join(c for c in name if c.isalnum())
 		self.addr = site.addr(label)
 		port = site.port(label + "sink")
@@ -93,8 +107,8 @@ class Variant:
 		self.arrived = 0
 
 	def measure(self, number, messages):
-		"""(accepted/s, delivered/s)"""
-		begin = time.monotonic()
+		"""(accepted/s, delivered/s, CPU ms a message)"""
+		begin, used = time.monotonic(), sum(cpu_ms(p.pid) for p in self.procs)
 		status, out, err = run([BUILD / "tests/load", "-c", f"127.0.0.1:{self.addr[1]}", "-p", SESSIONS,
 		    "-n", messages, "-s", SIZE, "-u", number, "-S", CLIENT, "-t", "local.example", "-w", 300], seconds=320)
 		if status != 0:
@@ -102,31 +116,36 @@ class Variant:
 		self.arrived += messages
 		wait_for(f"{messages} messages behind {self.name}",
 		    lambda: self.sink.text().count("\nmessage ") >= self.arrived, 300)
-		return float(out.split("\t")[3]), messages / (time.monotonic() - begin)
+		return (float(out.split("\t")[3]), messages / (time.monotonic() - begin),
+		    (sum(cpu_ms(p.pid) for p in self.procs) - used) / messages)
 
 
 def variants(site, servers):
 	"""Starts all; servers gets what has to be stopped."""
-	def ours(names):
-		return ", ".join(f"unix:{site.dir}/run/{n}.sock" for n in names)
+	def ours(*names):
+		return ", ".join(f"unix:{site.dir}/run/{n}.sock" for n in names), [site.procs[n] for n in names]
 
 	def rspamd():
 		server = servers_once(servers, "rspamd", lambda: peers.Rspamd(site.dir, hosts={CLIENT: "mx.sender.example"}))
-		return f"inet:127.0.0.1:{server.milter[1]}"
+		return f"inet:127.0.0.1:{server.milter[1]}", [server.proc]
 
 	def clamav():
 		clamd = servers_once(servers, "clamd", lambda: peers.Clamd(site.dir, {"test.ndb": SIGNATURES.read_text()}))
-		return f"unix:{servers_once(servers, 'milter', lambda: peers.ClamavMilter(site.dir, clamd)).socket}"
+		server = servers_once(servers, "clamav-milter", lambda: peers.ClamavMilter(site.dir, clamd))
+		return f"unix:{server.socket}", [server.proc, clamd.proc]
 
-	table = [("no milter", lambda: ""), ("access, greylist, mime, score", lambda: ours(ENVELOPE + CONTENT)),
-	    ("mime, score", lambda: ours(CONTENT)), ("score", lambda: ours(["score"])), ("rspamd", rspamd),
-	    ("mime", lambda: ours(["mime"])), ("clamav-milter", clamav),
-	    ("rspamd, clamav-milter", lambda: f"{rspamd()}, {clamav()}")]
+	def both():
+		(one, its), (other, those) = rspamd(), clamav()
+		return f"{one}, {other}", its + those
+
+	table = [("no milter", ours), ("access, greylist, mime, score", lambda: ours(*ENVELOPE, *CONTENT)),
+	    ("mime, score", lambda: ours(*CONTENT)), ("score", lambda: ours("score")), ("rspamd", rspamd),
+	    ("mime", lambda: ours("mime")), ("clamav-milter", clamav), ("rspamd, clamav-milter", both)]
 	wanted = sys.argv[1:]
 	out = []
 	for name, milters in table:
 		if not wanted or name in wanted or name == "no milter":
-			out.append(Variant(site, name, milters()))
+			out.append(Variant(site, name, *milters()))
 			servers["Postfix with " + name] = out[-1].postfix
 	return out
 
@@ -138,7 +157,7 @@ def servers_once(servers, name, start):
 
 
 def measure(all_variants):
-	"""name -> one (accepted/s, delivered/s) per round"""
+	"""name -> what measure() gave, one per round"""
 	seen = {v.name: [] for v in all_variants}
 	number = 0
 	for v in all_variants:
@@ -154,13 +173,13 @@ def measure(all_variants):
 
 def table(seen):
 	base = seen["no milter"]
-	yield ["Postfix with", "accepted/s", "ratio", "delivered/s", "ratio"]
+	yield ["Postfix with", "accepted/s", "ratio", "delivered/s", "ratio", "CPU ms"]
 	for name, rounds in seen.items():
 		row = [name]
 		for i in (0, 1):
 			row += [f"{statistics.median(o[i] for o in rounds):.0f}",
 			    f"{statistics.median(o[i] / p[i] for o, p in zip(rounds, base)):.2f}"]
-		yield row
+		yield row + [f"{statistics.median(o[2] for o in rounds):.2f}"]
 
 
 def main():
