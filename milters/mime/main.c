@@ -57,6 +57,7 @@ struct conn {
 	int fd; /* memfd of the whole message; -1: none yet */
 	uint64_t len;
 	bool too_large, broken; /* not kept in full, by size or by a fault */
+	XXH3_state_t *hash; /* of what is the same when the sender tries again */
 	unsigned own_headers; /* fields of our header's name that came with it */
 };
 
@@ -93,6 +94,10 @@ conn_new(struct milter_session *s)
 
 	(void)s;
 	c->fd = -1;
+	c->hash = XXH3_createState();
+	if (c->hash == NULL)
+		abort(); /* as xmalloc */
+	XXH3_128bits_reset(c->hash);
 	pthread_mutex_lock(&worker.lock);
 	c->settings = settings_ref(worker.settings);
 	pthread_mutex_unlock(&worker.lock);
@@ -116,6 +121,7 @@ msg_clear(void *conn)
 	c->fd = -1;
 	c->len = 0;
 	c->too_large = c->broken = false;
+	XXH3_128bits_reset(c->hash);
 	c->own_headers = 0;
 }
 
@@ -125,6 +131,7 @@ conn_free(void *conn)
 	struct conn *c = conn;
 
 	msg_clear(c);
+	XXH3_freeState(c->hash);
 	settings_unref(c->settings);
 	free(c);
 }
@@ -171,6 +178,14 @@ on_rcpt(struct milter_session *s, void *conn, struct str path, const struct str 
 	return verdict_continue("mime");
 }
 
+/* What the hosts before us write anew at each try: content that kills scanners must be
+ * known again when it comes through another tier. */
+static bool
+is_trace(struct str name)
+{
+	return str_is_nocase(name, "Received") || str_is_nocase(name, "X-Greylist");
+}
+
 static void
 on_header(struct milter_session *s, void *conn, struct str name, struct str value)
 {
@@ -178,6 +193,14 @@ on_header(struct milter_session *s, void *conn, struct str name, struct str valu
 	struct str line;
 
 	(void)s;
+	if (!is_trace(name)) {
+		/* Lengths keep apart what lies side by side. */
+		size_t lengths[] = { name.len, value.len };
+
+		XXH3_128bits_update(c->hash, lengths, sizeof(lengths));
+		XXH3_128bits_update(c->hash, name.p, name.len);
+		XXH3_128bits_update(c->hash, value.p, value.len);
+	}
 	if (str_is_nocase(name, HEADER_NAME))
 		c->own_headers++;
 	add(c, name);
@@ -200,8 +223,11 @@ on_eoh(struct milter_session *s, void *conn)
 static void
 on_body(struct milter_session *s, void *conn, struct str chunk)
 {
+	struct conn *c = conn;
+
 	(void)s;
-	add(conn, chunk);
+	XXH3_128bits_update(c->hash, chunk.p, chunk.len);
+	add(c, chunk);
 }
 
 /* ---- its end ---- */
@@ -226,12 +252,12 @@ settings_for(struct milter_session *s, struct conn *c, struct policy_view *out)
 }
 
 static struct future *
-ask(struct conn *c, struct str request, const struct settings_mime *set, struct str message)
+ask(struct conn *c, struct str request, const struct settings_mime *set)
 {
 	XXH128_canonical_t hash;
 	uint8_t id[JAIL_HASH_SIZE];
 
-	XXH128_canonicalFromHash(&hash, XXH3_128bits(message.p, message.len));
+	XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(c->hash));
 	memcpy(id, hash.digest, sizeof(id));
 	return jail_ask(worker.jail, request, c->fd, id, set->budget_ms);
 }
@@ -395,7 +421,7 @@ look_again(const struct settings_mime *set, struct str reply, struct err *err)
  * was done, for the rest is no better. */
 static int
 strip(struct milter_session *s, struct conn *c, const struct settings_mime *set,
-    const struct content_decision *d, struct str message)
+    const struct content_decision *d)
 {
 	struct buf request;
 	struct err err = { .text = "the scanner did not rewrite the message" };
@@ -403,7 +429,7 @@ strip(struct milter_session *s, struct conn *c, const struct settings_mime *set,
 
 	buf_init(&request, JAIL_REQUEST_MAX);
 	strip_request(d, c->settings->run.host, &request);
-	struct future *f = ask(c, buf_str(&request), set, message);
+	struct future *f = ask(c, buf_str(&request), set);
 	if (!request.failed && milter_wait(s, f, patience(set))) {
 		struct jail_answer *a = future_value(f);
 
@@ -477,7 +503,7 @@ carry_out(struct milter_session *s, struct conn *c, const struct policy_view *vi
 	}
 	if (d->quarantine && keep_copy(s, c, &view->mime, d, message, copy) != 0)
 		return cannot_check("quarantine");
-	rc = d->n_strips > 0 ? strip(s, c, &view->mime, d, message) : 0;
+	rc = d->n_strips > 0 ? strip(s, c, &view->mime, d) : 0;
 	if (rc == UNCOVERED) {
 		struct content_decision whole = { .quarantine = view->mime.keep_copies,
 			.notify = d->notify,
@@ -518,7 +544,7 @@ judge(struct milter_session *s, struct conn *c, const struct policy_view *view,
     struct str message)
 {
 	int64_t began = clock_mono_us();
-	struct future *f = ask(c, STR("I"), &view->mime, message);
+	struct future *f = ask(c, STR("I"), &view->mime);
 	struct content_decision d;
 	struct inspection found;
 	struct verdict v;

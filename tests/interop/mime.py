@@ -327,7 +327,8 @@ def losses(tap, d):
 		d.log("died over a job, which is tried again")
 	with tap.case("killed again and again: tried twice, then 451; the third time it is kept", text):
 		for n in (1, 2):
-			t = d.start_play(plain(2))
+			# each try has come through another tier, which told so
+			t = d.start_play(b"Received: from a.test by b.test id %d; today\r\n" % n + plain(2))
 			answers = until_answered(d, t, stop_then_kill)
 			assert code(answers) == "451", answers
 			d.log(rf"scanners died over Q1, failure {n} of this content")
