@@ -248,6 +248,7 @@ supervise(
 		return fail(ops, EX_CONFIG, (err_errno(&err, "%s", o->conf_path), &err));
 	umask(007);
 	privs_raise_files();
+	supervisor_hold_signals();
 	int status = EX_UNAVAILABLE;
 	if (listen_open(
 		&l, conf->socket, conf->socket_mode, conf->socket_group, &err) < 0)

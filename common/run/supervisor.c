@@ -557,6 +557,26 @@ wait_for_events(struct supervisor *s, int signal_fd, int timeout)
 		on_signal(s, info.ssi_signo);
 }
 
+static void
+our_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR2);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGCHLD);
+}
+
+void
+supervisor_hold_signals(void)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 int
 supervisor_run(const struct supervisor_conf *conf, struct listener *l)
 {
@@ -567,13 +587,8 @@ supervisor_run(const struct supervisor_conf *conf, struct listener *l)
 	struct err err;
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR2);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	our_signals(&set);
+	supervisor_hold_signals();
 	signal(SIGPIPE, SIG_IGN);
 	int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signal_fd < 0)

@@ -25,6 +25,10 @@ struct supervisor_conf {
 	int background_fd; /* gets one octet when the first worker serves; -1: none */
 };
 
+/* From now on signals wait for supervisor_run(): called before the socket can be seen,
+ * because whoever sees it may already tell us to end, and expects an orderly end. */
+void supervisor_hold_signals(void);
+
 /* Runs until told to end.  Returns an exit status: 0, or what the first worker ended with
  * when none ever served. */
 int supervisor_run(const struct supervisor_conf *conf, struct listener *l);
