@@ -64,9 +64,14 @@ jail_receive(int fd, struct jail_packet *p)
 	do
 		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return (int)n;
+	if (n < 0)
+		return -1;
+	/* An empty packet looks like the end, but it may have brought descriptors. */
 	take_fds(&msg, p);
+	if (n == 0) {
+		jail_packet_close(p);
+		return 0;
+	}
 	if ((size_t)n < sizeof(p->head) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
 	    p->head.magic != JAIL_MAGIC ||
 	    p->head.extra_len != (size_t)n - sizeof(p->head)) {
