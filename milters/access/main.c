@@ -20,6 +20,7 @@
 #include "milters/access/access_value.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
+#include "policy/settings_daemon.h"
 
 #define MAPS_MAX 16
 
@@ -467,15 +468,7 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 		settings_unref(s);
 		return false;
 	}
-	conf->socket = xstrdup(s->access.socket);
-	conf->socket_mode = (unsigned)s->access.socket_mode;
-	conf->socket_group = xstrdup(s->access.socket_group);
-	conf->user = xstrdup(s->run.user);
-	conf->group = xstrdup(s->run.group);
-	conf->log_target = xstrdup(s->run.log);
-	conf->log_level = s->run.log_level;
-	conf->drain = s->run.drain;
-	conf->metrics = xstrdup(s->access.metrics);
+	settings_daemon(s, "access", conf);
 	conf->snapshot = s;
 	return true;
 }

@@ -22,6 +22,7 @@
 #include "policy/greylist.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
+#include "policy/settings_daemon.h"
 
 #define PATH_KEPT                                                                      \
 	(2 * ADDRESS_MAX) /* octets of a path; what is longer is no address            \
@@ -386,15 +387,7 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 
 	if (s == NULL)
 		return false;
-	conf->socket = xstrdup(s->greylist.socket);
-	conf->socket_mode = (unsigned)s->greylist.socket_mode;
-	conf->socket_group = xstrdup(s->greylist.socket_group);
-	conf->user = xstrdup(s->run.user);
-	conf->group = xstrdup(s->run.group);
-	conf->log_target = xstrdup(s->run.log);
-	conf->log_level = s->run.log_level;
-	conf->drain = s->run.drain;
-	conf->metrics = xstrdup(s->greylist.metrics);
+	settings_daemon(s, "greylist", conf);
 	conf->snapshot = s;
 	return true;
 }

@@ -24,6 +24,7 @@
 #include "milters/mime/scand/rewrite.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
+#include "policy/settings_daemon.h"
 
 #define RCPTS_MAX 1000
 #define HEADER_NAME "X-Virus-Scanned"
@@ -626,15 +627,7 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 
 	if (s == NULL)
 		return false;
-	conf->socket = xstrdup(s->mime.socket);
-	conf->socket_mode = (unsigned)s->mime.socket_mode;
-	conf->socket_group = xstrdup(s->mime.socket_group);
-	conf->user = xstrdup(s->run.user);
-	conf->group = xstrdup(s->run.group);
-	conf->log_target = xstrdup(s->run.log);
-	conf->log_level = s->run.log_level;
-	conf->drain = s->run.drain;
-	conf->metrics = xstrdup(s->mime.metrics);
+	settings_daemon(s, "mime", conf);
 	conf->snapshot = s;
 	return true;
 }

@@ -20,6 +20,7 @@
 #include "milters/score/score.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
+#include "policy/settings_daemon.h"
 
 #define RCPTS_MAX 1000 /* RFC 5321 4.5.3.1.8 asks for 100 */
 
@@ -496,15 +497,7 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 		settings_unref(s);
 		return false;
 	}
-	conf->socket = xstrdup(s->score.socket);
-	conf->socket_mode = (unsigned)s->score.socket_mode;
-	conf->socket_group = xstrdup(s->score.socket_group);
-	conf->user = xstrdup(s->run.user);
-	conf->group = xstrdup(s->run.group);
-	conf->log_target = xstrdup(s->run.log);
-	conf->log_level = s->run.log_level;
-	conf->drain = s->run.drain;
-	conf->metrics = xstrdup(s->score.metrics);
+	settings_daemon(s, "score", conf);
 	struct snapshot *snap = xcalloc(1, sizeof(*snap));
 	snap->refs = 1;
 	snap->settings = s;

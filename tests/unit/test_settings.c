@@ -11,6 +11,7 @@
 #include "common/base/conf.h"
 #include "common/base/xalloc.h"
 #include "policy/settings.h"
+#include "policy/settings_daemon.h"
 #include "tests/lib/errors.h"
 
 #define MANUAL "common/postern.conf.5"
@@ -764,6 +765,40 @@ END_TEST
 
 #define ADD_ROWS(tcase, test, rows)                                                    \
 	tcase_add_loop_test(tcase, test, 0, (int)(sizeof(rows) / sizeof((rows)[0])))
+
+/* --- what the process layer gets --- */
+
+static const struct {
+	const char *section, *socket;
+} milters[] = {
+	{ "greylist", "unix:/run/postern/greylist.sock" },
+	{ "access", "unix:/run/postern/access.sock" },
+	{ "mime", "unix:/run/postern/mime.sock" },
+	{ "score", "unix:/run/postern/score.sock" },
+};
+
+START_TEST(of_a_daemon)
+{
+	struct daemon_conf conf = { 0 };
+	struct errs errs = { 0 };
+	char *text = xasprintf("run { log stderr; drain 7s } %s { socket-mode 0600; "
+			       "socket-group mail; metrics /run/m }",
+	    milters[_i].section);
+	struct settings *s = settings_from_text(str_of(text), "t", &errs);
+
+	ck_assert_ptr_nonnull(s);
+	settings_daemon(s, milters[_i].section, &conf);
+	ck_assert_str_eq(conf.socket, milters[_i].socket);
+	ck_assert_uint_eq(conf.socket_mode, 0600);
+	ck_assert_str_eq(conf.socket_group, "mail");
+	ck_assert_str_eq(conf.metrics, "/run/m");
+	ck_assert_str_eq(conf.log_target, "stderr");
+	ck_assert_int_eq(conf.drain, 7);
+	daemon_conf_clear(&conf);
+	settings_unref(s);
+	free(text);
+}
+END_TEST
 
 int
 main(void)
