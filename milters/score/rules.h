@@ -23,7 +23,6 @@
 #define RULES_LINE_MAX 65536 /* octets of a line, and so of a pattern */
 #define RULES_PATTERN_MAX (512u << 10) /* with its tags expanded */
 #define RULES_INCLUDE_MAX 10 /* files inside files */
-#define RULES_IF_MAX 50 /* conditions inside conditions */
 #define RULES_TAGS_MAX 2000
 #define RULES_NOTES_MAX 300
 #define RULES_HITS_MAX 1000000u /* a rule's value never passes this */

@@ -647,38 +647,33 @@ read_file(struct reader *rd, const char *path)
 	free(text);
 }
 
-static const char *wanted_ending; /* of scandir's filter: start-up has one thread */
-
 static int
-has_ending(const struct dirent *d)
+not_hidden(const struct dirent *d)
 {
-	return d->d_name[0] != '.' &&
-	    str_ends_nocase(str_of(d->d_name), str_of(wanted_ending));
+	return d->d_name[0] != '.';
 }
 
 static void
 read_folder(struct reader *rd, const char *path)
 {
 	static const char *const endings[] = { ".pre", ".cf" };
+	struct dirent **list = NULL;
+	int n = scandir(path, &list, not_hidden, alphasort);
 
+	if (n < 0)
+		errs_add(rd->errs, path, 0, "the folder of rules cannot be read");
 	for (size_t e = 0; e < 2; e++) {
-		struct dirent **list = NULL;
-
-		wanted_ending = endings[e];
-		int n = scandir(path, &list, has_ending, alphasort);
-		if (n < 0)
-			errs_add(rd->errs, path, 0, "the folder of rules cannot be read");
 		for (int i = 0; i < n; i++) {
+			if (!str_ends_nocase(str_of(list[i]->d_name), str_of(endings[e])))
+				continue;
 			char *file = xasprintf("%s/%s", path, list[i]->d_name);
-
 			read_file(rd, file);
 			free(file);
-			free(list[i]);
 		}
-		free(list);
-		if (n < 0)
-			return;
 	}
+	for (int i = 0; i < n; i++)
+		free(list[i]);
+	free(list);
 }
 
 static void
