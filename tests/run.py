@@ -9,7 +9,7 @@ Four kinds: unit/* (Check programs), fuzz/* (seeds replayed), interop/*, faults/
 limit; a script may say in its first lines
 
 	# check: alone          nothing else runs beside it
-	# check: timeout 300    seconds instead of 180
+	# check: timeout 600    seconds instead of 300
 
 A failure is: a `not ok` row, a row of the plan that never came, a program that ends badly
 without such a row or runs no case, and a report that a sanitizer wrote in any process
@@ -47,7 +47,7 @@ class Job:
 
 
 def script_notes(path):
-	alone, timeout = False, 180
+	alone, timeout = False, 300
 	with open(path, encoding="utf-8", errors="replace") as f:
 		for _, line in zip(range(20), f):
 			m = re.match(r"#\s*check:\s*(alone|timeout\s+(\d+))", line)
@@ -66,12 +66,12 @@ def find_jobs():
 				alone, timeout = script_notes(path)
 				jobs.append(Job(f"{kind}/{path.stem}", [sys.executable, str(path)], timeout, alone))
 	for source in sorted((ROOT / "tests/unit").glob("test_*.c")):
-		jobs.append(Job(f"unit/{source.stem}", [str(BUILD / "tests/unit" / source.stem)], 120,
+		jobs.append(Job(f"unit/{source.stem}", [str(BUILD / "tests/unit" / source.stem)], 240,
 		    tap_file=True))
 	for source in sorted((ROOT / "tests/fuzz").glob("fuzz_*.c")):
 		name = source.stem[len("fuzz_"):]
 		seeds = [str(p) for p in sorted((ROOT / "tests/fuzz/seeds" / name).glob("*")) if p.is_file()]
-		jobs.append(Job(f"fuzz/{name}", [str(BUILD / "fuzz" / ("replay_" + name)), *seeds], 120,
+		jobs.append(Job(f"fuzz/{name}", [str(BUILD / "fuzz" / ("replay_" + name)), *seeds], 240,
 		    rows=seeds))
 	return jobs
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-# check: timeout 300
 """The demo as a test: each row of its table is a case.  demo_rows_redis.py plays it once more
 with state at a Redis server."""
 import sys

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-# check: timeout 300
 """Our relay as strangers meet it, octet by octet: the end-of-data matrix, smuggled
 transactions, open-relay tricks, commands out of turn, XCLIENT from the wrong host, and
 next hops that misbehave.  Everything is judged by what a recording sink received."""

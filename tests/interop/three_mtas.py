@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-# check: timeout 240
 """The same envelopes through our relay, real Postfix and real sendmail, each with both
 milters attached by the shipped lines of contrib/: one table, three MTAs, the same verdicts.
 
