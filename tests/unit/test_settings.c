@@ -813,6 +813,7 @@ main(void)
 	tcase_add_loop_test(page, row_in_manual, 0, count_rows());
 	tcase_add_test(page, manual_has_no_more);
 	ADD_ROWS(whole, settings_faults, faults);
+	ADD_ROWS(whole, of_a_daemon, milters);
 	tcase_add_test(whole, dnsbl_lists);
 	tcase_add_test(whole, dnsbl_too_many);
 	tcase_add_test(whole, example_is_right);
