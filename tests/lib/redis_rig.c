@@ -76,8 +76,13 @@ rig_server_skip(const char *why)
 int
 rig_server_up(struct rig_server *s, const char *options)
 {
+	const char *tmp = getenv("TMPDIR");
+
 	*s = (struct rig_server){ .pid = 0 };
-	snprintf(s->dir, sizeof(s->dir), "/tmp/pst-redis-XXXXXX");
+	/* A socket's path holds 107 octets. */
+	if (tmp == NULL || strlen(tmp) > sizeof(s->dir) - sizeof("/redis-XXXXXX"))
+		tmp = "/tmp";
+	snprintf(s->dir, sizeof(s->dir), "%s/redis-XXXXXX", tmp);
 	if (mkdtemp(s->dir) == NULL)
 		return -1;
 	snprintf(s->socket, sizeof(s->socket), "%s/redis.sock", s->dir);
