@@ -4,27 +4,31 @@
 
 One Postfix each with no milter, with all of ours, with those of ours that judge content,
 with rspamd, with clamav-milter, and with both of these; a daemon that stands in two rows
-is one process for both.  The same messages in one run, rounds interleaved and the order turning, each
-figure the median over the rounds of a value or of a ratio within one round.  After each
-measurement the queue empties before the next begins.
+is one process for both.  The same messages in one run, rounds interleaved and the order
+turning, each figure the median over the rounds of a value or of a ratio within one round.
+After each measurement the queue empties before the next begins.
 
 	accepted/s	from the first connection to the last 250
 	delivered/s	to the arrival of the last message at the next hop
 	CPU ms		processor time of the milters' own processes for each message; unlike
 			the rates it hardly depends on what else the machine does
 
-The others run as their Debian packages configure them, without Redis; clamd and our scanner
-have the same signatures; postern-score has its own rules and, where the package can be
-had, SpamAssassin's.  Names are asked of a server here that knows none.
+The others run as their Debian packages configure them, without Redis; clamd and our
+scanner have the same signatures, and everybody's temporary files are in memory;
+postern-score has its own rules and, where the package can be had, SpamAssassin's.  Names
+are asked of a server here that knows none.
 
 	bench_peers.py [NAME OF A ROW ...]
 	BENCH_ROUNDS=5 BENCH_MESSAGES=1000 BENCH_SESSIONS=20 BENCH_SIZE=4096
 
 Needs root (private namespaces) and the packages.  The table goes to BUILD/bench_peers.tsv.
 """
+import atexit
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,8 +55,8 @@ greylist { socket "unix:@dir@/run/greylist.sock"; socket-mode 0666; delay 0; aut
 access { socket "unix:@dir@/run/access.sock"; socket-mode 0666; maps "@dir@/etc/access";
 	dnsbl "bl.example" { codes 127.0.0.2 } }
 mime { socket "unix:@dir@/run/mime.sock"; socket-mode 0666; signatures "@dir@/signatures";
-	tmp "@dir@/state"; quarantine "@dir@/state"; workers 2 }
-score { socket "unix:@dir@/run/score.sock"; socket-mode 0666; tmp "@dir@/state"; rules %s }
+	tmp "@tmp@"; quarantine "@dir@/state"; workers 2 }
+score { socket "unix:@dir@/run/score.sock"; socket-mode 0666; tmp "@tmp@"; rules %s }
 """
 ENVELOPE, CONTENT = ("access", "greylist"), ("mime", "score")
 
@@ -69,7 +73,8 @@ def rules():
 
 def site_start(own_rules):
 	site = Site(Dir())
-	site.names["dns"] = "53"
+	site.names.update(dns="53", tmp=tempfile.mkdtemp(prefix="pst", dir="/dev/shm"))
+	atexit.register(shutil.rmtree, site.names["tmp"], True)
 	site.file("access", "From:bad.example\tREJECT\n" +
 	    "".join(f"From:d{i}.example\tREJECT\nConnect:10.{i % 256}.{i // 256}\tREJECT\n" for i in range(10000)))
 	site.file("zone", "bl.example SOA 60 ns.bl.example 300\n")

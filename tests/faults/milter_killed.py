@@ -29,15 +29,16 @@ from smtp import ProtocolError, Smtp, stuffed  # noqa: E402
 from tap import Skip, Tap, skip_all  # noqa: E402
 
 CLIENT, NAME = "192.0.2.10", "mx.sender.example"
-SENDER, RCPT = "alice@sender.example", "ann@local.example"
+SENDER, RCPT, HELD = "alice@sender.example", "ann@local.example", "eve@held.example"
 BASE = """
 run { host gate.example; runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; drain 2s }
 dns { servers 127.0.0.1:53; timeout 1s; deadline 2s }
 state { path "@dir@/state" }
 """
-# Which of its edits are sent with this message, besides headers; the settings; files of etc/.
+# Which edits a milter sends: of headers, body, or a quarantine for HELD's mail; its settings;
+# files of etc/.
 MILTERS = {
-	"access": ("", 'maps "@dir@/etc/access"; delay-checks friend;', {"access": "From:bad.example\tREJECT\n"}),
+	"access": ("q", 'maps "@dir@/etc/access"; delay-checks friend;', {"access": "From:held.example\tQUARANTINE:to be looked at\n"}),
 	"greylist": ("h", "delay 0;", {}),
 	"mime": ("hb", f'signatures "{ROOT}/tests/vectors/mime/postern-test.ndb"; tmp "@dir@/state"; '
 	    'quarantine "@dir@/state"; workers 1;', {}),
@@ -226,7 +227,8 @@ def sendmail_lines(built):
 class Attempt:
 	"""A whole transaction.  replies: one for each step that was reached; during(step) is
 	called while it is under way: before its reply is awaited, or behind it for the envelope."""
-	def __init__(self, addr, msgid, behind=lambda step: None, second=None):
+	def __init__(self, addr, msgid, behind=lambda step: None, second=None, sender=SENDER):
+		self.sender = sender
 		self.replies, self.closed, self.later = [], False, []
 		try:
 			with Smtp(addr, 60, greeting=False, source=CLIENT) as c:
@@ -237,7 +239,8 @@ class Attempt:
 			self.closed = repr(e)
 
 	def dialogue(self, c, msgid, behind):
-		for step, line in enumerate((None, f"EHLO {NAME}", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RCPT}>", "DATA")):
+		for step, line in enumerate((None, f"EHLO {NAME}", f"MAIL FROM:<{self.sender}>",
+		    f"RCPT TO:<{RCPT}>", "DATA")):
 			self.replies.append(c.reply() if line is None else c.cmd(line))
 			if self.refused() is not None:
 				return
@@ -287,7 +290,7 @@ def assert_begun_anew(rig, proxy, msgid):
 	assert_whole(rig.take(msgid), rig.built)
 
 
-def killed_at(rig, instance, plan, first, last, behind):
+def killed_at(rig, instance, plan, first, last, behind, sender=SENDER):
 	"""The case itself; plan.kill ends instance's worker."""
 	name = instance.name
 	proxy = rig.proxies[name]
@@ -295,7 +298,7 @@ def killed_at(rig, instance, plan, first, last, behind):
 	proxy.upstream = os.fspath(instance.ready().socket)
 	proxy.arm(plan)
 	try:
-		a = Attempt(rig.addr, msgid, behind, second)
+		a = Attempt(rig.addr, msgid, behind, second, sender)
 		assert plan.fired, f"never came: {a.replies} {a.closed}"
 		if (plan.after or "E") in BEFORE_MAIL and passed(a):
 			assert_begun_anew(rig, proxy, msgid)
@@ -332,7 +335,7 @@ def at_stage(rig, instance, letter, step):
 
 def after_edit(rig, instance, which):
 	plan = Plan(instance.kill, edits=1, which=which)
-	killed_at(rig, instance, plan, END, END, lambda step: None)
+	killed_at(rig, instance, plan, END, END, lambda step: None, HELD if which == "q" else SENDER)
 	assert plan.passed and plan.passed[-1] in which, plan.passed
 
 
@@ -341,10 +344,12 @@ def rows_of(name):
 	for title, letter, step in STAGES:
 		yield f"at {title}", lambda rig, i, letter=letter, step=step: at_stage(rig, i, letter, step)
 	edits = MILTERS[name][0]
-	if edits:
-		yield "behind its first edit", lambda rig, i: after_edit(rig, i, "himbe+-2q")
+	if "h" in edits:
+		yield "behind its first edit", lambda rig, i: after_edit(rig, i, "himbe+-2")
 	if "b" in edits:
 		yield "in the middle of a new body", lambda rig, i: after_edit(rig, i, "b")
+	if "q" in edits:
+		yield "behind its quarantine", lambda rig, i: after_edit(rig, i, "q")
 
 
 def matrix(tap, rig):
