@@ -308,21 +308,30 @@ match_lines(struct run *run, struct str text, bool with_lf)
 	}
 }
 
-/* Pieces of 2 to 4 kB that end behind a line, a tag or a word. */
+/* Where a piece that begins here ends: behind the first line end, else tag, else word,
+ * that is 2 to 4 kB away. */
+static size_t
+chunk_length(struct str text)
+{
+	static const char ends[] = "\n> ";
+
+	if (text.len <= CHUNK_MAX)
+		return text.len;
+	for (size_t i = 0; i < sizeof(ends) - 1; i++) {
+		const char *end = memchr(text.p + CHUNK_MIN, ends[i], CHUNK_MAX - CHUNK_MIN);
+
+		if (end != NULL)
+			return (size_t)(end - text.p) + 1;
+	}
+	return CHUNK_MIN + 1;
+}
+
 static void
 match_chunks(struct run *run, struct str text)
 {
 	while (text.len > 0) {
-		size_t len = text.len;
+		size_t len = chunk_length(text);
 
-		if (len > CHUNK_MAX) {
-			for (len = CHUNK_MAX; len > CHUNK_MIN; len--)
-				if (strchr("\n> ", text.p[len - 1]) != NULL &&
-				    text.p[len - 1] != '\0')
-					break;
-			if (len == CHUNK_MIN)
-				len = CHUNK_MAX;
-		}
 		if (!match_piece(run, str_sub(text, 0, len)))
 			return;
 		text = str_sub(text, len, text.len);
