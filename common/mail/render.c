@@ -12,6 +12,7 @@
 struct html_state {
 	struct buf *text;
 	struct render *uris;
+	bool broke; /* the last thing written was a break of a tag */
 };
 
 static bool
@@ -91,6 +92,16 @@ static const struct {
 static const char *const link_attrs[] = { "href", "src", "action", "background",
 	"data-saferedirecturl" };
 
+/* The blank before a break is not seen. */
+static void
+add_break(struct html_state *s, const char *text)
+{
+	if (!s->broke && s->text->len > 0 && s->text->p[s->text->len - 1] == ' ')
+		s->text->len--;
+	buf_add_cstr(s->text, text);
+	s->broke = true;
+}
+
 static void
 on_tag(void *arg, const struct html_tag *tag)
 {
@@ -99,7 +110,7 @@ on_tag(void *arg, const struct html_tag *tag)
 
 	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
 		if (str_is_nocase(tag->name, breaks[i].tag))
-			buf_add_cstr(s->text, breaks[i].text);
+			add_break(s, breaks[i].text);
 	if (tag->end || s->uris == NULL)
 		return;
 	buf_init(&value, RENDER_URI_MAX + 1);
@@ -123,9 +134,25 @@ static void
 on_text(void *arg, struct str text, bool raw)
 {
 	struct html_state *s = arg;
+	struct buf plain;
+	bool blank = s->broke; /* nor the one behind it */
 
-	if (!raw)
-		html_decode(text, s->text);
+	if (raw || text.len == 0)
+		return;
+	buf_init(&plain, RENDER_TOTAL_MAX);
+	html_decode(text, &plain);
+	/* a line end in the source is a blank like any other; a no-break space is one more */
+	for (size_t i = 0; i < plain.len; i++) {
+		bool fixed = plain.p[i] == '\xc2' && i + 1 < plain.len && plain.p[i + 1] == '\xa0';
+		bool space = plain.p[i] != '\0' && strchr(" \t\n\r\f\v", plain.p[i]) != NULL;
+
+		if (!space || !blank)
+			buf_add_char(s->text, space || fixed ? ' ' : plain.p[i]);
+		i += fixed;
+		blank = space;
+	}
+	s->broke = false;
+	buf_clear(&plain);
 }
 
 void

@@ -20,7 +20,7 @@ from proc import BUILD, ROOT, Dir  # noqa: E402
 from tap import Skip, Tap  # noqa: E402
 
 STEP = int(os.environ.get("SCORE_STEP", "25"))
-PAIRS_LEAST, HITS_LEAST = 99.95, 98.5     # per cent; what was reached when this was written
+PAIRS_LEAST, HITS_LEAST = 99.97, 99.0     # per cent; what was reached when this was written
 
 
 def shared():

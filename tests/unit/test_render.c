@@ -50,6 +50,9 @@ static const struct {
 } htmls[] = {
 	{ "plain", "plain", "" },
 	{ "a<br>b<p>c", "a\nb\n\nc", "" },
+	{ "a\n\nb <br> c&nbsp; d\t\r\n", "a b\nc  d ", "" },
+	{ "<td> a </td>\n<td>b</td>", " a b ", "" },
+	{ "a &nbsp;<p>\nb", "a \n\nb", "" },
 	{ "a<script>x<b>y</script>b", "ab", "" },
 	{ "a<style>x</STYLE >b", "ab", "" },
 	{ "a<script>never closed", "a", "" },
@@ -120,6 +123,9 @@ static const struct {
 	    "\nplain html \n", "" },
 	{ "\r\nGo to www.e.example, or (http://f.example/a).", "\nGo to www.e.example, or (http://f.example/a). \n",
 	    "http://www.e.example\nhttp://f.example/a\n" },
+	{ "\r\na.b+c@d-e.test. f@g h@1.2 @i.test mailto:j@k.test, l@m.test@n.test x@",
+	    "\na.b+c@d-e.test. f@g h@1.2 @i.test mailto:j@k.test, l@m.test@n.test x@ \n",
+	    "mailto:a.b+c@d-e.test\nmailto:j@k.test\nmailto:l@m.test\n" },
 	{ "\r\n\xe2\x80\x9cquoted\xe2\x80\x9d", "\n\"quoted\" \n", "" },
 };
 
