@@ -180,6 +180,36 @@ decode_qp(struct str in, struct buf *out)
 	return seen;
 }
 
+unsigned
+decode_qp_loose(struct str in, struct buf *out)
+{
+	unsigned seen = 0;
+	struct buf joined;
+
+	buf_init(&joined, in.len);
+	for (size_t i = 0; i < in.len; i++) {
+		size_t gap = in.p[i] == '=' ? soft_break(in, i + 1) : 0;
+
+		if (gap == 0)
+			buf_add_char(&joined, in.p[i]);
+		i += gap;
+	}
+	struct str s = buf_str(&joined);
+	for (size_t i = 0; i < s.len && seen == 0; i++) {
+		char c = s.p[i];
+
+		if (c == '=' && !hex_pair(s, i + 1, &c)) {
+			i++;
+			continue;
+		}
+		i += s.p[i] == '=' ? 2 : 0;
+		if (buf_add_char(out, c) != 0)
+			seen = DECODED_FULL;
+	}
+	buf_clear(&joined);
+	return seen;
+}
+
 static struct str
 next_line(struct str in, size_t *at)
 {
@@ -193,15 +223,14 @@ next_line(struct str in, size_t *at)
 	return str_sub(rest, 0, len);
 }
 
+enum block { BLOCK_NONE, BLOCK_UU, BLOCK_BASE64, BLOCK_YENC };
+
 /* "begin 644 name": mode of three or four octal digits. */
 static bool
 uu_begin(struct str line, struct str *name)
 {
 	struct str word;
 
-	if (!str_starts(line, STR("begin ")))
-		return false;
-	line = str_sub(line, 6, line.len);
 	if (!str_word(&line, &word) || word.len < 3 || word.len > 4)
 		return false;
 	for (size_t i = 0; i < word.len; i++)
@@ -209,6 +238,25 @@ uu_begin(struct str line, struct str *name)
 			return false;
 	*name = str_trim(line);
 	return name->len > 0;
+}
+
+static enum block
+block_begin(struct str line, struct str *name)
+{
+	static const struct str key = STR(" name=");
+
+	if (str_starts(line, STR("begin ")))
+		return uu_begin(str_sub(line, 6, line.len), name) ? BLOCK_UU : BLOCK_NONE;
+	if (str_starts(line, STR("begin-base64 ")))
+		return uu_begin(str_sub(line, 13, line.len), name) ? BLOCK_BASE64 : BLOCK_NONE;
+	if (!str_starts(line, STR("=ybegin ")))
+		return BLOCK_NONE;
+	for (size_t i = 8; i + key.len <= line.len; i++)
+		if (str_starts(str_sub(line, i, line.len), key)) {
+			*name = str_trim(str_sub(line, i + key.len, line.len));
+			return BLOCK_YENC;
+		}
+	return BLOCK_NONE;
 }
 
 static bool
@@ -232,18 +280,61 @@ uu_line(struct str line, struct buf *out)
 	return true;
 }
 
+/* Octets are moved by 42; '=' escapes one that is moved by 64 more. */
+static bool
+yenc_line(struct str line, struct buf *out)
+{
+	if (str_starts(line, STR("=y")))
+		return true; /* "=ypart" */
+	for (size_t i = 0; i < line.len; i++) {
+		unsigned c = (unsigned char)line.p[i];
+
+		if (c == '=' && i + 1 < line.len)
+			c = (unsigned)(unsigned char)line.p[++i] - 64;
+		if (buf_add_char(out, (char)(unsigned char)(c - 42)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+block_line(enum block kind, struct str line, struct buf *out)
+{
+	switch (kind) {
+	case BLOCK_UU:
+		return uu_line(line, out);
+	case BLOCK_BASE64:
+		return (decode_base64(line, DECODE_RESYNC, out) & DECODED_FULL) == 0;
+	case BLOCK_YENC:
+		return yenc_line(line, out);
+	case BLOCK_NONE:
+		break;
+	}
+	return false;
+}
+
+static bool
+block_end(enum block kind, struct str line)
+{
+	return kind == BLOCK_UU ? str_is(line, "end")
+	    : kind == BLOCK_BASE64 ? str_is(line, "====")
+				   : str_starts(line, STR("=yend"));
+}
+
 bool
 decode_uu_next(struct str in, size_t *at, struct str *name, struct buf *out)
 {
 	while (*at < in.len) {
-		if (!uu_begin(next_line(in, at), name))
+		enum block kind = block_begin(next_line(in, at), name);
+
+		if (kind == BLOCK_NONE)
 			continue;
 		while (*at < in.len) {
 			struct str line = next_line(in, at);
 
-			if (str_is(line, "end"))
+			if (block_end(kind, line))
 				break;
-			if (line.len > 0 && !uu_line(line, out))
+			if (line.len > 0 && !block_line(kind, line, out))
 				break;
 		}
 		return true;

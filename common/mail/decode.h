@@ -27,7 +27,10 @@ enum decode_mode {
 /* Append the decoded octets to out.  Returns DECODED_* bits. */
 unsigned decode_base64(struct str in, enum decode_mode mode, struct buf *out);
 unsigned decode_qp(struct str in, struct buf *out);
-/* Blocks "begin 644 name" ... "end" in a text.  *at: where to look from; moved behind the
+/* The same as readers do who join the lines first and leave out what is no escape. */
+unsigned decode_qp_loose(struct str in, struct buf *out);
+/* Blocks in a text: uuencode "begin 644 name" ... "end", its kin "begin-base64 644 name"
+ * ... "====", and yEnc "=ybegin ... name=name" ... "=yend".  *at: where to look from; moved behind the
  * block.  false: no further block.  name borrows from in. */
 bool decode_uu_next(struct str in, size_t *at, struct str *name, struct buf *out);
 

@@ -404,7 +404,7 @@ mime_decode(struct str message, const struct mime_part *part, enum decode_mode m
 	case MIME_BASE64:
 		return decode_base64(in, mode, out);
 	case MIME_QP:
-		return decode_qp(in, out);
+		return mode == DECODE_RESYNC ? decode_qp_loose(in, out) : decode_qp(in, out);
 	case MIME_UU:
 		decode_uu_next(in, &at, &name, out);
 		return 0;

@@ -92,6 +92,63 @@ START_TEST(uuencoded)
 }
 END_TEST
 
+static const struct {
+	const char *in, *out;
+} loose[] = {
+	{ "a=3Db=\r\nc", "a=bc" },
+	{ "=4=\r\n1", "A" },
+	{ "==\r\n41", "A" },
+	{ "=4= \t\n1", "A" },
+	{ "=41=0=42", "AB" },
+	{ "=41= =\r\n=42", "AB" },
+	{ "a=", "a" },
+	{ "a=4", "a" },
+	{ "", "" },
+};
+
+START_TEST(quoted_printable_loosely)
+{
+	struct buf out;
+
+	buf_init(&out, 1000);
+	ck_assert_uint_eq(decode_qp_loose(str_of(loose[_i].in), &out), 0);
+	ck_assert_str_eq(buf_cstr(&out), loose[_i].out);
+	buf_clear(&out);
+	buf_init(&out, 1);
+	ck_assert_uint_eq(decode_qp_loose(STR("=4=\r\n1BC"), &out), DECODED_FULL);
+	buf_clear(&out);
+}
+END_TEST
+
+/* Blocks of three kinds in one text, and what only looks like one. */
+START_TEST(blocks_of_each_kind)
+{
+	struct str text = STR("begin-base64 644 x.exe\r\naGVs\r\nbG8=\r\n====\r\n"
+			      "begin-base64 tomorrow\r\n=ybegin line=128 size=3\r\n"
+			      "=ybegin part=1 line=128 size=3 name=y z.com\r\n"
+			      "=ypart begin=1 end=3\r\n\x8b=\x7d\x8c\r\n=yend size=3\r\n"
+			      "begin 644 u\r\n%:&5L;&\\ \r\nend\r\n");
+	struct str name;
+	struct buf out;
+	size_t at = 0;
+
+	buf_init(&out, 1000);
+	ck_assert(decode_uu_next(text, &at, &name, &out));
+	ck_assert(str_is(name, "x.exe"));
+	ck_assert_str_eq(buf_cstr(&out), "hello");
+	buf_reset(&out);
+	ck_assert(decode_uu_next(text, &at, &name, &out));
+	ck_assert(str_is(name, "y z.com"));
+	ck_assert(str_eq(buf_str(&out), STR("a\x13" "b")));
+	buf_reset(&out);
+	ck_assert(decode_uu_next(text, &at, &name, &out));
+	ck_assert(str_is(name, "u"));
+	ck_assert_str_eq(buf_cstr(&out), "hello");
+	ck_assert(!decode_uu_next(text, &at, &name, &out));
+	buf_clear(&out);
+}
+END_TEST
+
 START_TEST(decoders_obey_the_maximum)
 {
 	struct buf out;
@@ -432,6 +489,9 @@ main(void)
 	tcase_add_loop_test(tc, base64, 0, COUNT(base64s));
 	tcase_add_loop_test(tc, quoted_printable, 0, COUNT(qps));
 	tcase_add_test(tc, uuencoded);
+	tcase_add_loop_test(
+	    tc, quoted_printable_loosely, 0, sizeof(loose) / sizeof(loose[0]));
+	tcase_add_test(tc, blocks_of_each_kind);
 	tcase_add_test(tc, decoders_obey_the_maximum);
 	tcase_add_loop_test(tc, parameters, 0, COUNT(params));
 	tcase_add_loop_test(tc, tree, 0, COUNT(trees));

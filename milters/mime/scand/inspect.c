@@ -291,6 +291,22 @@ opens_as_message(const struct mime_part *part, const struct inspected_part *p)
 	return false;
 }
 
+/* Signed, not encrypted: the message stands readable in the middle of the signature's
+ * structure (RFC 8551 3.5.2), and readers show it.  Empty when there is none. */
+static struct str
+signed_message(const struct mime_part *part, struct str content)
+{
+	static const char field[] = "Content-Type:";
+
+	if (content.len == 0 ||
+	    (!str_is(part->type, "application/pkcs7-mime") &&
+		!str_is(part->type, "application/x-pkcs7-mime")))
+		return (struct str){ "", 0 };
+	const char *at = memmem(content.p, content.len, field, sizeof(field) - 1);
+	return at == NULL ? (struct str){ "", 0 }
+			  : str_sub(content, (size_t)(at - content.p), content.len);
+}
+
 /* A leaf in one of the ways in which its encoding is read. */
 static unsigned
 leaf(struct work *w, struct str message, const struct mime_part *part, size_t index,
@@ -307,9 +323,12 @@ leaf(struct work *w, struct str message, const struct mime_part *part, size_t in
 	if (account(w, p, &content, (seen & DECODED_FULL) != 0)) {
 		scan(w, p, buf_str(&content));
 		int top = p->top;
-		if (opens_as_message(part, p)) {
+		struct str inner = opens_as_message(part, p)
+		    ? buf_str(&content)
+		    : signed_message(part, buf_str(&content));
+		if (inner.len > 0) {
 			if (depth < w->limits->depth) {
-				walk(w, buf_str(&content), top, depth + 1);
+				walk(w, inner, top, depth + 1);
 			} else {
 				found(p, SCAN_LIMIT, STR("messages too deep in each other"));
 			}
@@ -344,7 +363,8 @@ one_part(struct work *w, struct str message, const struct mime_part *part, int t
 	/* A message that is not encoded has its parts in the same view. */
 	if (part->multipart || (part->message && part->cte == MIME_IDENTITY))
 		return;
-	if ((leaf(w, message, part, index, DECODE_STOP, depth) & DECODED_AFTER_PAD) != 0)
+	if ((leaf(w, message, part, index, DECODE_STOP, depth) &
+		(DECODED_AFTER_PAD | DECODED_BAD_ESCAPE)) != 0)
 		leaf(w, message, part, index, DECODE_RESYNC, depth);
 	/* An encoding that nobody knows is opened by readers that try base64. */
 	if (part->cte == MIME_CTE_UNKNOWN) {
