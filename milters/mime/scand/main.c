@@ -23,6 +23,10 @@ struct scand {
 	struct inspect_limits limits;
 };
 
+/* Kept until the process ends: to free half a gigabyte of signatures takes longer than to
+ * let the kernel have them. */
+static struct scand *loaded;
+
 static int
 load(void *arg, void **state, struct err *err)
 {
@@ -33,7 +37,7 @@ load(void *arg, void **state, struct err *err)
 		.recursion = (uint32_t)set->archive_depth,
 		.files = (uint32_t)set->archive_members,
 		.time_ms = (uint32_t)set->scan_time_ms };
-	struct scand *s = xcalloc(1, sizeof(*s));
+	struct scand *s = loaded = xcalloc(1, sizeof(*s));
 
 	/* The other half of the budget is for the last scan: a message of many small parts
 	 * meets a limit, not the end of its worker. */
