@@ -94,7 +94,8 @@ def environment(tmp):
 		for tool, key in (("asan", "ASAN"), ("lsan", "LSAN"), ("tsan", "TSAN"), ("ubsan", "UBSAN")):
 			supp = ROOT / "tests" / (tool + ".supp")
 			if supp.exists():
-				env[key + "_OPTIONS"] = env.get(key + "_OPTIONS", common) + f":suppressions={supp}"
+				env[key + "_OPTIONS"] = env.get(key + "_OPTIONS", common) + \
+				    f":print_suppressions=0:suppressions={supp}"
 	return env
 
 
