@@ -21,6 +21,7 @@ GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STAND" + "ARD-ANTI-UBE-TEST-EMAIL*C.3
 SEVEN_POINTS = "POSTERN-TEST-MAIL-WITH-SEVEN-POINTS"     # a rule of policy/rules
 PROGRAM = b"MZ" + bytes(range(256)) * 8
 BUDGET = 5                  # seconds, as mime.budget in etc/postern.conf
+SCANNERS = 3                # mime.workers, and a spare one
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 ALICE = ("203.0.113.5", "alice@partner.example", "ann@local.example")       # known to the greylist
@@ -56,12 +57,13 @@ def multipart(envelope, msgid, *parts):
 	return head + b"".join(b"--" + edge.encode() + b"\r\n" + p for p in (text, *parts)) + f"--{edge}--\r\n".encode()
 
 
-def processor_seconds(pid):
+def activity(pid):
+	"""Its state as one letter, and its processor time in seconds."""
 	try:
 		fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 	except (FileNotFoundError, ProcessLookupError):
-		return 0.0
-	return (int(fields[11]) + int(fields[12])) * TICK
+		return "X", 0.0
+	return fields[0], (int(fields[11]) + int(fields[12])) * TICK
 
 
 def children(pid):
@@ -186,24 +188,25 @@ class ContentRows:
 
 	def scanning(self, before, seconds=20):
 		"""Stops the scanner that is in the middle of a scan, whichever it is, and names it.
-		before: {pid: processor time when none scanned}; who came later is added."""
+		before: what rested() told; who came later still has to start, and is the last to get
+		work."""
 		def busy():
-			for pid in self.scanners():
-				if processor_seconds(pid) > before.setdefault(pid, processor_seconds(pid)) + 2 * TICK:
+			for pid, (_, used) in before.items():
+				if activity(pid)[1] > used + 2 * TICK:
 					os.kill(pid, signal.SIGSTOP)
 					return pid
 			return None
 		return wait_for("a scanner at work", busy, seconds)
 
 	def rested(self):
-		"""{pid: processor time} of scanners that have nothing to do."""
+		"""{pid: activity} of the scanners, when all have started and have nothing to do."""
 		last = [None]
 		def still():
-			now = {pid: processor_seconds(pid) for pid in self.scanners()}
-			same, last[0] = now == last[0] and len(now) > 2, now
+			now = {pid: activity(pid) for pid in self.scanners()}
+			same, last[0] = now == last[0], now
 			time.sleep(2 * TICK)
-			return same and now
-		return wait_for("scanners at rest", still)
+			return same and len(now) == SCANNERS and all(state == "S" for state, _ in now.values()) and now
+		return wait_for("scanners at rest", still, 20)
 
 	def sent_over_dead_scanners(self, data):
 		"""The replies when the scanner dies amid the scan, and so does the next one, which tries
@@ -212,6 +215,7 @@ class ContentRows:
 		way = Sending(lambda: self.send(*ALICE, data))
 		for _ in range(2):
 			scanner = self.scanning(before)
+			del before[scanner]
 			os.kill(scanner, signal.SIGKILL)
 			wait_for("its end", lambda: gone(scanner))
 		return way.reply()
