@@ -271,6 +271,8 @@ define(`confPID_FILE', `/run/sendmail.pid')dnl
 define(`STATUS_FILE', `/etc/mail/statistics')dnl
 define(`ALIAS_FILE', `')dnl
 define(`confMIN_FREE_BLOCKS', `0')dnl
+define(`confQUEUE_LA', `1000')dnl
+define(`confREFUSE_LA', `1000')dnl
 define(`confBAD_RCPT_THROTTLE', `0')dnl
 define(`confLOG_LEVEL', `14')dnl
 dnl the clients' addresses are on this host's loopback, and yet strangers
