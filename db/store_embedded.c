@@ -397,6 +397,15 @@ reopen(struct embedded *e)
 	pthread_rwlock_rdlock(&e->env_lock);
 }
 
+/* Whoever hears an answer and asks again must not be told of the stall that is over. */
+static void
+moved_on(struct embedded *e)
+{
+	pthread_mutex_lock(&e->lock);
+	e->busy_since = clock_mono_ms();
+	pthread_mutex_unlock(&e->lock);
+}
+
 static void
 run_batch(struct embedded *e, struct store_request *list)
 {
@@ -404,6 +413,7 @@ run_batch(struct embedded *e, struct store_request *list)
 	if (e->env == NULL)
 		reopen(e);
 	int rc = e->env == NULL ? MDB_PANIC : run(e, list);
+	moved_on(e);
 	if (rc == MDB_MAP_FULL) {
 		run_singly(e, list);
 	} else {
