@@ -512,7 +512,8 @@ def own_connection(tap):
 		took = time.monotonic() - begin
 		print(f"# 20 x 1 s after the connection broke: {took:.2f} s")
 		assert took < 4, took      # two at a time it is 10
-		assert d.count("connection to ourselves is of no use") == 1
+		# a slow machine may find the second one late as well
+		assert d.count("connection to ourselves is of no use") in (1, 2)
 		for m in links:
 			m.close()
 
