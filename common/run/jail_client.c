@@ -26,7 +26,8 @@ struct waiting {
 	struct future *future;
 };
 
-#define LINKS_MAX 4 /* the present master and those that finish their jobs */
+#define LINKS_MAX 8 /* the present master and those that finish their jobs */
+#define SEND_TRIES 4 /* masters may follow each other quickly */
 
 struct jail_client {
 	pthread_mutex_t lock;
@@ -278,21 +279,26 @@ jail_client_free(struct jail_client *c)
 }
 
 /* The lock is held.  The present link takes no more questions but still owes answers: it
- * makes room.  The oldest gives way; its jobs are older than any budget. */
-static struct waiting *
-demote_link(struct jail_client *c)
+ * makes room, where a place is free there, else the oldest gives way (its jobs are older
+ * than any budget) and what it owed is added to *lost. */
+static void
+demote_link(struct jail_client *c, struct waiting **lost)
 {
-	struct waiting *lost = NULL;
-	int oldest = c->links[LINKS_MAX - 1];
+	int place = 1;
 
-	if (oldest >= 0) {
-		lost = detach(c, oldest);
-		close(oldest);
+	while (place < LINKS_MAX - 1 && c->links[place] >= 0)
+		place++;
+	if (c->links[place] >= 0) {
+		struct waiting *owed = detach(c, c->links[place]);
+
+		close(c->links[place]);
+		while (*lost != NULL)
+			lost = &(*lost)->next;
+		*lost = owed;
 	}
-	for (int i = LINKS_MAX - 1; i > 0; i--)
-		c->links[i] = c->links[i - 1];
+	for (; place > 0; place--)
+		c->links[place] = c->links[place - 1];
 	c->links[0] = -1;
-	return lost;
 }
 
 /* The lock is held.  A master that is being replaced refuses by its socket; then the
@@ -301,7 +307,7 @@ static int
 send_job(struct jail_client *c, const struct jail_head *head, struct str request, int fd,
     struct waiting **lost)
 {
-	for (int attempt = 0; attempt < 2; attempt++) {
+	for (int attempt = 0; attempt < SEND_TRIES; attempt++) {
 		if (c->links[0] < 0) {
 			c->links[0] = connect_to(c->address);
 			if (c->links[0] < 0)
@@ -310,7 +316,7 @@ send_job(struct jail_client *c, const struct jail_head *head, struct str request
 		}
 		if (jail_send(c->links[0], head, request, &fd, 1) == 0)
 			return 0;
-		*lost = demote_link(c);
+		demote_link(c, lost);
 	}
 	return -1;
 }
