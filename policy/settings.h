@@ -11,9 +11,12 @@
 #include "common/base/conf.h"
 #include "common/base/err.h"
 #include "common/base/ip.h"
-#include "common/net/dnsbl.h"
 #include "db/greylist_state.h"
 #include "db/store.h"
+#include "policy/settings_access.h"
+#include "policy/settings_greylist.h"
+#include "policy/settings_mime.h"
+#include "policy/settings_score.h"
 
 #define POSTERN_CONF_DEFAULT "/etc/postern/postern.conf"
 
@@ -51,92 +54,6 @@ struct settings_state { /* block `state` */
 	char *prefix; /* of all keys */
 	int64_t connections;
 	int64_t deadline_ms; /* of one question to the server; 100 */
-};
-
-/* When greylisting applies. */
-enum greylist_when { GREYLIST_ALWAYS, GREYLIST_NEVER };
-
-struct settings_greylist { /* block `greylist` */
-	char *socket;
-	int64_t socket_mode;
-	char *socket_group;
-	char *metrics; /* "unix:/path", "/path" or "" */
-	int when; /* enum greylist_when */
-	int64_t delay, window, keep; /* 5m, 2d, 35d */
-	int64_t auto_whitelist; /* 5 */
-	int64_t whitelist_keep; /* 35d */
-	int64_t prefix4, prefix6; /* 24, 64: client identity is its network */
-	bool header; /* write X-Greylist */
-	char *text; /* reply; %w seconds to wait */
-};
-
-/* delay_checks of sendmail: off, on, on with friends, on with haters. */
-enum access_delay { ACCESS_DELAY_OFF, ACCESS_DELAY_ON, ACCESS_DELAY_FRIEND,
-	ACCESS_DELAY_HATER };
-
-struct settings_access { /* block `access` */
-	char *socket;
-	int64_t socket_mode;
-	char *socket_group;
-	char *metrics;
-	struct conf_strings maps; /* files in order; the first that has the key wins */
-	int delay_checks; /* enum access_delay */
-	bool blocklist_recipients;
-	struct access_dnsbls { /* repeated: dnsbl "zone" { codes ...; text "..."; } */
-		struct dnsbl *list;
-		size_t n;
-	} dnsbl_lists;
-	bool dnsbl; /* ask the lists at all: policies turn it off per client */
-	int64_t dnsbl_deadline_ms;
-};
-
-#define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */
-
-/* What happens to content; a later one is sterner and wins over an earlier one. */
-enum mime_action { MIME_PASS, MIME_STRIP, MIME_QUARANTINE, MIME_REJECT, MIME_TEMPFAIL };
-
-struct settings_mime { /* block `mime` */
-	char *socket;
-	int64_t socket_mode;
-	char *socket_group;
-	char *metrics;
-	char *signatures; /* file or folder of ClamAV's */
-	char *tmp; /* where the jail's workers have their directories */
-	char *quarantine; /* folder */
-	int64_t workers; /* scans at once */
-	uint64_t worker_memory; /* octets beyond what all share */
-	int64_t scan_time_ms; /* of one scan, libclamav's own limit */
-	int64_t budget_ms; /* of one message on one worker; then the worker is killed */
-	uint64_t message_size; /* larger ones are not scanned: `limit` applies */
-	uint64_t scan_size; /* decoded octets of one message */
-	int64_t archive_depth, archive_members;
-	struct conf_strings forbidden_names, forbidden_types; /* endings; types */
-	int infected, forbidden, limit, encrypted, ambiguous; /* enum mime_action */
-	bool keep_copies; /* of what is refused, in quarantine */
-	bool header; /* write X-Virus-Scanned */
-	char *notify; /* address; "" nobody */
-	char *notify_via; /* SMTP server that takes the notice: address:port */
-};
-
-/* What happens to mail that could not be scored; merging takes the later one. */
-enum score_failure { SCORE_FAILURE_PASS, SCORE_FAILURE_TEMPFAIL };
-
-struct settings_score { /* block `score` */
-	char *socket;
-	int64_t socket_mode;
-	char *socket_group;
-	char *metrics;
-	struct conf_strings rules; /* files and folders of .cf files, in order */
-	char *tmp; /* where the jail's workers have their directories */
-	int64_t workers; /* messages at once */
-	uint64_t worker_memory; /* octets beyond what all share */
-	bool scan; /* score at all: policies turn it off */
-	uint64_t scan_size; /* octets of a message that are looked at */
-	int64_t budget_ms; /* of one message on one worker; then the worker is killed */
-	int64_t tag, reject; /* points in thousandths */
-	int on_failure; /* enum score_failure */
-	char *subject_tag; /* put before the subject of tagged mail; "" nothing */
-	char *text; /* reply to refused mail */
 };
 
 struct policy_set; /* lists and policies in order: policy/policy.h */
