@@ -3,6 +3,7 @@
 #include "milters/score/collect.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "common/base/xalloc.h"
 
@@ -110,4 +111,39 @@ collect_end(struct collect *c)
 	if (c->cr)
 		keep(c, "\r", 1);
 	c->cr = false;
+}
+
+static bool
+is_trace(struct str line)
+{
+	return str_starts_nocase(line, STR("Received:")) ||
+	    str_starts_nocase(line, STR("X-Greylist:"));
+}
+
+void
+collect_hash(const struct collect *c, uint8_t out[COLLECT_HASH_SIZE])
+{
+	XXH3_state_t *state = XXH3_createState();
+	struct str head = buf_str(&c->head), line;
+	XXH128_canonical_t hash;
+	bool trace = false;
+
+	if (state == NULL)
+		abort(); /* as xmalloc */
+	XXH3_128bits_reset(state);
+	while (str_cut(&head, '\n', &line)) {
+		bool fold = line.len > 0 && (line.p[0] == ' ' || line.p[0] == '\t');
+
+		if (!fold)
+			trace = is_trace(line);
+		if (trace)
+			continue;
+		XXH3_128bits_update(state, line.p, line.len);
+		XXH3_128bits_update(state, "\n", 1);
+	}
+	XXH3_128bits_update(state, "\n", 1); /* where the header ends */
+	XXH3_128bits_update(state, c->body.p, c->body.len);
+	XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state));
+	memcpy(out, hash.digest, COLLECT_HASH_SIZE);
+	XXH3_freeState(state);
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/base/buf.h"
 #include "common/base/str.h"
@@ -43,5 +44,10 @@ void collect_limit(struct collect *c, size_t octets);
 void collect_body(struct collect *c, struct str chunk);
 /* No more comes. */
 void collect_end(struct collect *c);
+
+/* A name for the content, the same for every try of one message: what the way leaves in
+ * its header (Received, X-Greylist) does not count. */
+#define COLLECT_HASH_SIZE 16
+void collect_hash(const struct collect *c, uint8_t out[COLLECT_HASH_SIZE]);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -206,21 +205,7 @@ on_body(struct milter_session *s, void *conn, struct str chunk)
 
 /* ---- asking the jail ---- */
 
-static void
-hash_message(const struct conn *c, uint8_t out[JAIL_HASH_SIZE])
-{
-	XXH3_state_t *state = XXH3_createState();
-	XXH128_canonical_t hash;
-
-	if (state == NULL)
-		abort(); /* as xmalloc */
-	XXH3_128bits_reset(state);
-	XXH3_128bits_update(state, c->message.head.p, c->message.head.len);
-	XXH3_128bits_update(state, c->message.body.p, c->message.body.len);
-	XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state));
-	memcpy(out, hash.digest, JAIL_HASH_SIZE);
-	XXH3_freeState(state);
-}
+_Static_assert(COLLECT_HASH_SIZE == JAIL_HASH_SIZE, "one name for one content");
 
 /* The message with the Received line that the MTA is about to write, which the rules of
  * the last hop look at.  -1: err. */
@@ -276,7 +261,7 @@ ask_jail(struct milter_session *s, const struct conn *c, struct hits *hits)
 		log_err("score", &err);
 		return "memory";
 	}
-	hash_message(c, hash);
+	collect_hash(&c->message, hash);
 	struct future *f = jail_ask(worker.jail, str_of(c->sender), fd, hash, budget);
 	close(fd);
 	/* two tries with their budgets, and some waiting for a free worker */

@@ -372,6 +372,46 @@ START_TEST(collect_limits)
 }
 END_TEST
 
+/* What is tried again comes with another way behind it; it is the same content. */
+static const struct {
+	const char *received, *subject, *body;
+	bool same;
+} contents[] = {
+	{ "from a\n\tby b; 1", "x", "y", true },
+	{ "from a\n\tby b; 2", "x", "y", true },
+	{ "from a\n by c; 3\n\twith d", "x", "y", true },
+	{ "from a\n\tby b; 1", "z", "y", false },
+	{ "from a\n\tby b; 1", "x\n y", "y", false },
+	{ "from a\n\tby b; 1", "x", "z", false },
+	{ "from a\n\tby b; 1", "x", "", false },
+};
+
+static void
+hash_of(size_t i, uint8_t out[COLLECT_HASH_SIZE])
+{
+	struct collect c;
+
+	collect_init(&c);
+	collect_header(&c, STR("Received"), str_of(contents[i].received));
+	collect_header(&c, STR("x-greylist"), str_of(contents[i].received));
+	collect_header(&c, STR("Subject"), str_of(contents[i].subject));
+	collect_limit(&c, 1000);
+	collect_body(&c, str_of(contents[i].body));
+	collect_end(&c);
+	collect_hash(&c, out);
+	collect_clear(&c);
+}
+
+START_TEST(content_hash)
+{
+	uint8_t first[COLLECT_HASH_SIZE], other[COLLECT_HASH_SIZE];
+
+	hash_of(0, first);
+	hash_of((size_t)_i, other);
+	ck_assert_int_eq(memcmp(first, other, sizeof(first)) == 0, contents[_i].same);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -386,6 +426,8 @@ main(void)
 	tcase_add_loop_test(tc, received, 0, sizeof(hops) / sizeof(hops[0]));
 	tcase_add_loop_test(tc, line_ends, 0, sizeof(bodies) / sizeof(bodies[0]));
 	tcase_add_test(tc, collect_limits);
+	tcase_add_loop_test(
+	    tc, content_hash, 0, sizeof(contents) / sizeof(contents[0]));
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
