@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reads the file exactly as the daemons do at their start, for all of them at once, and
- * the maps that it names. */
+ * the maps and rules that it names. */
 #include "contrib/ctl/check.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "contrib/ctl/common.h"
 #include "db/map.h"
 #include "milters/access/access_value.h"
+#include "milters/score/rules.h"
 
 static void
 render(struct buf *out, const char *file, const struct errs *errs)
@@ -45,6 +46,15 @@ check_maps(const struct settings *s, struct errs *errs)
 	}
 }
 
+/* The same goes for rules.  Expressions are the jail's to compile: posternctl test score
+ * shows what became of them. */
+static void
+check_rules(const struct settings *s, struct errs *errs)
+{
+	rules_free(rules_load(
+	    (const char *const *)s->score.rules.list, s->score.rules.n, errs));
+}
+
 /* What is missing at first and may come later: told, and no error. */
 static void
 warn_missing(const char *section, const char *setting, const char *path, int mode)
@@ -67,8 +77,10 @@ ctl_check(int argc, char **argv)
 		return ctl_usage("check", "expected no argument \"%s\"", argv[1]);
 	const char *file = ctl_file(&common);
 	struct settings *s = settings_load(file, &errs);
-	if (s != NULL)
+	if (s != NULL) {
 		check_maps(s, &errs);
+		check_rules(s, &errs);
+	}
 	if (s != NULL && ctl_has_block(s, "mime")) {
 		warn_missing("mime", "signatures", s->mime.signatures, R_OK);
 		warn_missing("mime", "quarantine", s->mime.quarantine, W_OK | X_OK);

@@ -128,7 +128,8 @@ def check(tap, tmp):
 	tap.equal((status, len(err.splitlines()), err.splitlines()[-1]), (78, 201, "and 800 more"),
 	    "check: a thousand errors")
 	tmp.write("access", "Connect:192.0.2 REJECT\n")
-	example = (ROOT / "policy/postern.conf.example").read_text().replace("/etc/mail", str(tmp))
+	example = (ROOT / "policy/postern.conf.example").read_text().replace("/etc/mail", str(tmp)).replace(
+	    "/usr/local/share/postern/rules", str(ROOT / "policy/rules"))
 	status, out, err = ctl("check", "-c", tmp.write("example.conf", example))
 	tap.equal((status, err), (0, ""), "check: the shipped example is right")
 	tmp.write("access", "From:a@b.example 220 no\n# x\nbad\n")
@@ -136,6 +137,11 @@ def check(tap, tmp):
 	status, out, err = ctl("check", "-c", maps)
 	tap.ok(status == 78 and all(f"\n{tmp}/{place}" in "\n" + err for place in ("access:1: ", "access:3: ", "none")),
 	    "check: reads the access maps", err)
+	tmp.write("bad.cf", "body GOOD /x/\nbody BAD x\nscore GOOD many\n")
+	rules = tmp.write("rules.conf", f"score {{ rules {tmp}/bad.cf {tmp}/no.cf; }}\n")
+	status, out, err = ctl("check", "-c", rules)
+	tap.ok(status == 78 and all(f"\n{tmp}/{place}" in "\n" + err for place in ("bad.cf:2: ", "bad.cf:3: ", "no.cf")),
+	    "check: reads the rule files", err)
 	odd = tmp.write("odd.conf", b"policy \"\xff\" { }\n")
 	tap.ok("\ufffd" in json.loads(ctl("check", "--json", "-c", odd)[1])["errors"][0]["text"],
 	    "check --json: stays UTF-8 whatever the file holds")
