@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/xalloc.h"
+#include "contrib/relay/connection_client.h"
 #include "contrib/relay/connection_mail.h"
 
 #define READ_MAX (64u * 1024) /* octets at a time, so that others get their turn */
@@ -142,9 +143,15 @@ connection_answer_verdict(struct connection *c, const struct verdict *v)
 void
 connection_answer_chain(struct connection *c, const struct chain_reply *r)
 {
+	connection_answer(c, connection_chain_code(c, r), r->enhanced, r->text);
+}
+
+int
+connection_chain_code(const struct connection *c, const struct chain_reply *r)
+{
 	int code = r->action == CHAIN_CLOSE ? 421 : r->code;
 
-	connection_answer(c, code, r->enhanced, r->text);
+	return code == 421 && c->shown.forwarded ? 451 : code;
 }
 
 /* --- events --- */
@@ -188,6 +195,8 @@ on_read(evutil_socket_t fd, short what, void *arg)
 		c->eof = true;
 	c->busy = true;
 	session_input(c->session, (struct str){ data, (size_t)n }, clock_mono_ms());
+	if (session_early(c->session) > 0)
+		connection_client_early(c);
 	c->busy = false;
 	settle(c);
 }
@@ -287,7 +296,7 @@ connection_close(struct connection *c)
 	milter_chain_free(c->chain); /* it borrows the message */
 	connection_mail_clear(c);
 	session_free(c->session);
-	connection_facts_clear(&c->client);
+	connection_client_clear(c);
 	envelope_clear(&c->envelope);
 	session_attrs_clear(&c->forward);
 	event_free(c->read);
@@ -345,6 +354,7 @@ connection_close_all(struct gate *g)
 void
 connection_stress_all(struct gate *g, bool stress)
 {
+	g->stress = stress;
 	for (struct connection *c = g->connections; c != NULL; c = c->next) {
 		session_stress(c->session, stress, clock_mono_ms());
 		if (!c->closing)

@@ -15,6 +15,8 @@
 
 struct connection;
 
+#define STRESS_PAUSE_MS 1000 /* before the greeting, at most, under stress */
+
 /* What all connections of a process share. */
 struct gate {
 	struct handoff_env handoff; /* base, conf, resolver, queue, mailertable */
@@ -24,6 +26,7 @@ struct gate {
 	uint64_t in_flight; /* octets of messages in memory */
 	struct connection *connections;
 	size_t n_connections;
+	bool stress; /* many connections: see connection_stress_all */
 	/* A connection ended; called last of all. */
 	void (*ended)(struct gate *g);
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The envelope: connection checks, EHLO, sender and recipients.  Relaying and routes
- * are judged before the filters are asked; a filter can refuse but never grant. */
+/* The envelope: EHLO, sender and recipients.  Relaying and routes are judged before the
+ * filters are asked; a filter can refuse but never grant. */
 #include "contrib/relay/connection_mail.h"
 
 #include <stdio.h>
@@ -10,19 +10,9 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/xalloc.h"
+#include "contrib/relay/connection_client.h"
 #include "contrib/relay/connection_message.h"
 #include "contrib/relay/route.h"
-
-#define ANSWER_SECONDS 500 /* for filters and handoff together */
-
-void
-connection_facts_clear(struct client_facts *f)
-{
-	free(f->name);
-	free(f->helo);
-	free(f->login);
-	*f = (struct client_facts){ .resolve = NULL };
-}
 
 void
 connection_mail_clear(struct connection *c)
@@ -32,6 +22,8 @@ connection_mail_clear(struct connection *c)
 	session_attrs_clear(&c->forward);
 	free(c->discarded_by);
 	free(c->rcpt);
+	free(c->mail.storage);
+	c->mail = (struct mail_command){ .storage = NULL };
 	c->discarded_by = NULL;
 	c->rcpt = NULL;
 	c->discard = false;
@@ -69,8 +61,9 @@ log_refused(const struct connection *c, const char *stage, int code,
 	logline_send(&l);
 }
 
-static void
-refuse_chain(struct connection *c, const char *stage, const struct chain_reply *r)
+void
+connection_refuse_chain(
+    struct connection *c, const char *stage, const struct chain_reply *r)
 {
 	log_refused(c, stage, r->code, r->enhanced, r->text,
 	    r->filter == NULL ? "filter" : r->filter);
@@ -94,147 +87,6 @@ goes_on(struct connection *c, const struct chain_reply *r)
 	}
 	return r->action == CHAIN_CONTINUE || r->action == CHAIN_DISCARD ||
 	    r->action == CHAIN_HOLD;
-}
-
-/* --- connect --- */
-
-/* A tempfail is kept by the chain for every MAIL: a greeting cannot say "later" but by
- * closing. */
-static void
-on_chain_connect(void *arg, const struct chain_reply *r)
-{
-	struct connection *c = arg;
-
-	c->discard = false;
-	if (r->action == CHAIN_REJECT || r->action == CHAIN_CLOSE)
-		refuse_chain(c, "connect", r);
-	else
-		connection_answer(c, 220, "", "");
-}
-
-static void
-ask_chain(struct connection *c)
-{
-	const struct relay_conf *conf = c->gate->handoff.conf;
-	struct chain_client client = {
-		.ip = c->client.ip,
-		.port = c->client.port,
-		.name = c->client.name,
-		.resolve = c->client.resolve,
-		.host = conf->host,
-		.daemon = conf->name,
-		.local = c->local,
-		.local_port = c->local_port,
-	};
-
-	c->chain = milter_chain_new(
-	    c->gate->handoff.base, conf->milters.list, conf->milters.n, &client);
-	/* Filters, next tier and our own disk share what the client waits (RFC 5321
-	 * 4.5.3.2.6: ten minutes). */
-	if (conf->handoff == HANDOFF_SESSION)
-		milter_chain_limit(
-		    c->chain, (ANSWER_SECONDS - conf->handoff_timeout) * 1000);
-	if (c->client.login != NULL && c->client.login[0] != '\0')
-		milter_chain_macro(c->chain, "auth_authen", c->client.login);
-	milter_chain_connect(c->chain, on_chain_connect, c);
-}
-
-static void
-set_name(struct connection *c, const char *name, const char *resolve)
-{
-	char ip[IP_TEXT_MAX];
-
-	free(c->client.name);
-	c->client.resolve = resolve;
-	if (name[0] != '\0')
-		c->client.name = xstrdup(name);
-	else if (c->client.ip.family != 0)
-		c->client.name =
-		    xasprintf("[%s%s]", c->client.ip.family == AF_INET6 ? "IPv6:" : "",
-			ip_format(&c->client.ip, ip));
-	else
-		c->client.name = xstrdup("unknown");
-}
-
-static void
-on_name(void *arg, const char *name, const char *resolve)
-{
-	struct connection *c = arg;
-
-	c->lookup = NULL;
-	set_name(c, name, resolve);
-	ask_chain(c);
-}
-
-static void
-on_connect(void *arg)
-{
-	struct connection *c = arg;
-
-	if (c->client.name != NULL) {
-		ask_chain(c);
-	} else if (ip_is_loopback(&c->client.ip)) {
-		set_name(c, "localhost", "OK");
-		ask_chain(c);
-	} else if (c->gate->names == NULL || c->client.ip.family == 0) {
-		set_name(c, "", "FAIL");
-		ask_chain(c);
-	} else {
-		c->lookup =
-		    client_name_start(c->gate->names, &c->client.ip, on_name, c);
-	}
-}
-
-static void
-on_xclient(void *arg, const struct session_attrs *a)
-{
-	struct connection *c = arg;
-
-	milter_chain_free(c->chain);
-	c->chain = NULL;
-	connection_mail_clear(c);
-	free(c->client.helo);
-	c->client.helo = NULL;
-	if (a->has_addr) {
-		c->client.ip = a->addr;
-		c->client.port = 0;
-		free(c->client.name); /* the name of another */
-		c->client.name = NULL;
-	}
-	if (a->has_port)
-		c->client.port = a->port;
-	if (a->name != NULL)
-		set_name(c, a->name, a->name[0] != '\0' ? "OK" : "FAIL");
-	if (a->login != NULL) {
-		free(c->client.login);
-		c->client.login = xstrdup(a->login);
-	}
-	on_connect(c);
-}
-
-static void
-on_xforward(void *arg, const struct session_attrs *a)
-{
-	struct connection *c = arg;
-	struct session_attrs *f = &c->forward;
-	char *const from[] = { a->name, a->helo, a->proto, a->ident, a->source };
-	char **const to[] = { &f->name, &f->helo, &f->proto, &f->ident, &f->source };
-
-	/* It may come in several commands, which add up. */
-	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++) {
-		if (from[i] != NULL) {
-			free(*to[i]);
-			*to[i] = xstrdup(from[i]);
-		}
-	}
-	if (a->has_addr) {
-		f->has_addr = true;
-		f->addr = a->addr;
-	}
-	if (a->has_port) {
-		f->has_port = true;
-		f->port = a->port;
-	}
 }
 
 /* --- EHLO --- */
@@ -265,7 +117,7 @@ on_chain_helo(void *arg, const struct chain_reply *r)
 
 	c->discard = false;
 	if (r->action == CHAIN_CLOSE)
-		refuse_chain(c, "helo", r);
+		connection_refuse_chain(c, "helo", r);
 	else
 		answer_helo(c);
 }
@@ -278,6 +130,8 @@ on_helo(void *arg, struct str name, bool extended)
 	free(c->client.helo);
 	c->client.helo = str_dup(name);
 	c->client.proto = extended ? "ESMTP" : "SMTP";
+	free(c->shown.helo); /* what the filters hear now, forwarded client or not */
+	c->shown.helo = xstrdup(c->client.helo);
 	milter_chain_helo(c->chain, c->client.helo, on_chain_helo, c);
 }
 
@@ -361,14 +215,23 @@ strings(const struct smtp_path *path, const char **text, const char **args)
 	return all;
 }
 
+/* The filters know the client: now the sender. */
+static void
+ask_mail(struct connection *c)
+{
+	const struct mail_command *m = &c->mail;
+
+	milter_chain_mail(
+	    c->chain, c->envelope.id, m->path, m->args, m->n_args, on_chain_mail, c);
+}
+
 static void
 on_mail(void *arg, const struct smtp_path *path, const struct address *sender,
     uint64_t size, bool body_8bit)
 {
 	struct connection *c = arg;
 	const struct relay_conf *conf = c->gate->handoff.conf;
-	const char *args[SMTP_PARAMS_MAX], *text, *why = NULL;
-	char *storage;
+	const char *why = NULL;
 
 	if (!queue_client_accepting(c->gate->handoff.queue, &why)) {
 		connection_answer(c, 452, "4.3.1", why);
@@ -380,10 +243,10 @@ on_mail(void *arg, const struct smtp_path *path, const struct address *sender,
 		return;
 	}
 	begin_envelope(c, sender, size, body_8bit);
-	storage = strings(path, &text, args);
-	milter_chain_mail(
-	    c->chain, c->envelope.id, text, args, path->n_params, on_chain_mail, c);
-	free(storage);
+	free(c->mail.storage);
+	c->mail.storage = strings(path, &c->mail.path, c->mail.args);
+	c->mail.n_args = path->n_params;
+	connection_show_client(c, ask_mail);
 }
 
 /* --- RCPT --- */
@@ -408,7 +271,7 @@ on_chain_rcpt(void *arg, const struct chain_reply *r)
 	else if (goes_on(c, r))
 		take_rcpt(c);
 	else
-		refuse_chain(c, "rcpt", r);
+		connection_refuse_chain(c, "rcpt", r);
 }
 
 /* Is there a way to this domain? */
@@ -503,7 +366,7 @@ on_reset(void *arg)
 }
 
 const struct session_ops connection_ops = {
-	.connect = on_connect,
+	.connect = connection_on_connect,
 	.helo = on_helo,
 	.mail = on_mail,
 	.rcpt = on_rcpt,
@@ -511,6 +374,6 @@ const struct session_ops connection_ops = {
 	.text = connection_on_text,
 	.message = connection_on_message,
 	.reset = on_reset,
-	.xclient = on_xclient,
-	.xforward = on_xforward,
+	.xclient = connection_on_xclient,
+	.xforward = connection_on_xforward,
 };

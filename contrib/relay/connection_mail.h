@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A connection's envelope; used by connection.c alone. */
+/* A connection's envelope; used by connection.c and connection_client.c. */
 #ifndef POSTERN_RELAY_CONNECTION_MAIL_H
 #define POSTERN_RELAY_CONNECTION_MAIL_H
 
@@ -10,6 +10,8 @@ extern const struct session_ops connection_ops;
 
 /* The transaction is over: nothing of it stays. */
 void connection_mail_clear(struct connection *c);
-void connection_facts_clear(struct client_facts *f);
+/* A filter's refusal: logged, then answered. */
+void connection_refuse_chain(
+    struct connection *c, const char *stage, const struct chain_reply *r);
 
 #endif

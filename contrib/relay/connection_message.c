@@ -233,7 +233,8 @@ hand_over(struct connection *c)
 	envelope_copy(&out.envelope, &c->envelope);
 	m->body_fd = -1; /* it goes along */
 	if (header_render(c->header, &out.header) < 0 ||
-	    ((c->separate || m->body_len > 0) && /* a filter may have put a body there */
+	    ((c->separate ||
+		 m->body_len > 0) && /* a filter may have put a body there */
 		buf_add_cstr(&out.header, "\r\n") < 0)) {
 		handoff_message_clear(&out);
 		refuse(c, 552, "5.3.4", "the header section is too big");
@@ -276,8 +277,7 @@ on_chain_message(void *arg, const struct chain_reply *r)
 	case CHAIN_TEMPFAIL:
 	case CHAIN_CLOSE:
 		log_message(c, "refused", r->code, r->text, r->filter, NULL);
-		finish(
-		    c, r->action == CHAIN_CLOSE ? 421 : r->code, r->enhanced, r->text);
+		finish(c, connection_chain_code(c, r), r->enhanced, r->text);
 		break;
 	}
 }

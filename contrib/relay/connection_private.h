@@ -4,6 +4,7 @@
 #ifndef POSTERN_RELAY_CONNECTION_PRIVATE_H
 #define POSTERN_RELAY_CONNECTION_PRIVATE_H
 
+#include "common/mail/smtp_command.h"
 #include "contrib/relay/connection.h"
 #include "contrib/relay/milter_chain.h"
 
@@ -15,6 +16,21 @@ struct client_facts { /* of whom we take the client for */
 	char *helo;
 	char *login;
 	const char *proto; /* static: "SMTP", "ESMTP" */
+};
+
+/* Of whom the filters of c->chain were told: the client, or the one that XFORWARD
+ * named. */
+struct shown_client {
+	bool forwarded;
+	struct ip ip;
+	uint16_t port;
+	char *name, *helo;
+};
+
+struct mail_command { /* MAIL as typed, kept while filters are told of another client */
+	char *storage; /* of all strings */
+	const char *path, *args[SMTP_PARAMS_MAX];
+	size_t n_args;
 };
 
 struct connection {
@@ -34,10 +50,14 @@ struct connection {
 	struct client_facts client;
 	struct client_name *lookup;
 	struct milter_chain *chain;
+	struct shown_client shown;
+	void (*shown_then)(struct connection *c); /* once they are told */
+	struct event *pause; /* before the greeting; NULL: none under way */
 
 	/* the transaction */
 	struct session_attrs forward; /* XFORWARD */
 	struct envelope envelope;
+	struct mail_command mail;
 	bool discard; /* a filter wants the client to believe in success */
 	char *discarded_by;
 	struct verdict refused; /* of the recipient under way */
@@ -57,5 +77,9 @@ void connection_answer(
 void connection_answer_verdict(struct connection *c, const struct verdict *v);
 /* What a filter said instead of CONTINUE. */
 void connection_answer_chain(struct connection *c, const struct chain_reply *r);
+/* The code of it: 421, but not where it is about a client that only sent us mail
+ * through the tier in front: that tier's connection is not closed for it, and the
+ * client hears "later" instead of "queued". */
+int connection_chain_code(const struct connection *c, const struct chain_reply *r);
 
 #endif

@@ -24,7 +24,7 @@ static const char *const defaults[] = {
 	[MILTER_STAGE_CONNECT] =
 	    "j _ {daemon_name} {daemon_addr} {daemon_port} {if_name} "
 	    "{if_addr} v {client_addr} {client_name} {client_port} "
-	    "{client_ptr} {client_resolve}",
+	    "{client_ptr} {client_resolve} {early_talker}",
 	[MILTER_STAGE_HELO] = "{tls_version} {cipher} {cipher_bits} {cert_subject} "
 			      "{cert_issuer}",
 	[MILTER_STAGE_MAIL] = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} "

@@ -44,6 +44,7 @@ struct relay_conf {
 	int64_t max_sessions, max_sessions_per_client; /* of one listener */
 	int64_t command_timeout, data_timeout; /* seconds */
 	int64_t error_delay_ms; /* see session.h */
+	int64_t greet_pause_ms; /* before the greeting; 0 none */
 	int64_t handoff_timeout; /* seconds for the next tier's answer */
 	int64_t retry_min, retry_max, lifetime; /* seconds: 300, 4000, 5 d */
 	int64_t listeners; /* processes */

@@ -123,6 +123,12 @@ session_output(struct session *s)
 }
 
 size_t
+session_early(const struct session *s)
+{
+	return s->state == SESSION_GREETING ? s->in.len : 0;
+}
+
+size_t
 session_room(const struct session *s)
 {
 	return s->state == SESSION_CLOSED ? 0 : SESSION_IN_MAX - s->in.len;

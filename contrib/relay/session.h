@@ -115,6 +115,9 @@ void session_answer(
 /* Replies to be sent; the driver consumes what it has sent. */
 struct buf *session_output(struct session *s);
 
+/* Octets that came before our greeting. */
+size_t session_early(const struct session *s);
+
 /* When session_tick is due, monotonic ms; INT64_MAX: not at all. */
 int64_t session_wake(const struct session *s);
 void session_tick(struct session *s, int64_t now_ms);

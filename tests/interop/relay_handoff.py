@@ -44,7 +44,11 @@ CONF = HEAD + relay_block("tier", "handoff session; listeners 2;") + \
     relay_block("mute", "handoff session; handoff-timeout 2s; listeners 1;").replace("@sink@", "@silent@") + \
     relay_block("notified", "handoff session; listeners 1;") + \
     relay_block("queue", "handoff queue; listeners 2;") + \
-    relay_block("asks", 'handoff session; listeners 1; milter "m" { socket "unix:@dir@/run/m.sock" }')
+    relay_block("asks", 'handoff session; listeners 1; milter "m" { socket "unix:@dir@/run/m.sock" }') + \
+    relay_block("told", 'listeners 1; xclient 127.0.0.1; milter "m" { socket "unix:@dir@/run/told.sock" }') + \
+    relay_block("front", 'handoff session; listeners 1; xclient 127.0.0.1;').replace("@sink@", "@told@") + \
+    relay_block("pause", 'listeners 1; greet-pause 400ms; milter "m" { socket "unix:@dir@/run/told.sock" }') + \
+    relay_block("long", 'listeners 1; greet-pause 60s; milter "m" { socket "unix:@dir@/run/told.sock" }')
 
 
 class Test:
@@ -219,6 +223,85 @@ class Test:
 			r = self.send("asks")
 			assert r.code == 250 and not self.arrived(), r
 			wait_for("quarantine", lambda: any("quarantine" in str(p) for p in self.holds("asks")))
+
+	def seen(self, link):
+		"""What a filter was told of the client: name, family, address, EHLO."""
+		name, rest = [d for x, d in link.packets if x == "C"][0].split(b"\0", 1)
+		helo = [d for x, d in link.packets if x == "H"]
+		addr = rest[3:].rstrip(b"\0").decode() if rest[:1] in b"46" else ""
+		return name.decode(), addr, helo[-1].rstrip(b"\0").decode() if helo else ""
+
+	def judged(self):
+		"""The links on which a sender was judged, in their order."""
+		return [link for link in self.told.links if "M" in link.letters()]
+
+	def forwarded(self):
+		self.told = Milter(self.site.dir / "run/told.sock", self.filter)
+		for name in ("told", "front", "pause", "long"):
+			self.site.relay(name)
+		outside = ("mx.far.example", "192.0.2.7", "far.example")
+		with self.case("filters of the second tier see the client outside, its name and its EHLO"):
+			with Smtp(self.site.addr("front")) as c:
+				c.ehlo()
+				assert c.xclient(ADDR="192.0.2.7", NAME="mx.far.example").code == 220
+				c.ehlo("far.example")
+				assert c.mail("a@b.example").code == 250 and c.rcpt("v@local.test").code == 250
+				assert c.data(b"Subject: x\r\n\r\nx\r\n").code == 250
+			assert [self.seen(link) for link in self.judged()] == [outside]
+			macros = self.judged()[0].macros["C"]
+			assert macros[b"{client_addr}"] == b"192.0.2.7" and macros[b"{client_resolve}"] == b"OK", macros
+			assert macros[b"_"] == b"mx.far.example [192.0.2.7]", macros
+			assert b"{early_talker}" not in macros, macros
+		self.told.links.clear()
+		with self.case("each transaction of a tier's connection has its own client, and none is kept"):
+			with Smtp(self.site.addr("told")) as c:
+				c.ehlo("front.local.test")
+				for attrs in ("NAME=mx.far.example ADDR=192.0.2.7 HELO=far.example", "",
+				    "NAME=[UNAVAILABLE] ADDR=IPv6:2001:db8::7 HELO=six.example",
+				    "NAME=[UNAVAILABLE] ADDR=IPv6:2001:db8::7 HELO=six.example"):
+					if attrs:
+						assert c.cmd("XFORWARD " + attrs).code == 250
+					assert c.mail("a@b.example").code == 250 and c.rcpt("v@local.test").code == 250
+					assert c.data(b"Subject: x\r\n\r\nx\r\n").code == 250
+			here = ("localhost", "127.0.0.1", "front.local.test")
+			six = ("[IPv6:2001:db8::7]", "2001:db8::7", "six.example")
+			assert [self.seen(link) for link in self.judged()] == [outside, here, six], \
+			    [self.seen(link) for link in self.judged()]
+			assert self.judged()[2].letters().count("M") == 2
+			assert self.judged()[2].macros["C"][b"{client_resolve}"] == b"FAIL"
+		for letter, reply, code in (("C", b"r", 550), ("C", b"y" + z("421 4.7.0 not you"), 451), ("H", b"t", 451),
+		    ("M", b"y" + z("550 5.7.1 not you"), 550), ("M", b"y" + z("421 4.7.0 not now"), 451)):
+			with self.case(f"what a filter says to the client outside at {letter} ({reply!r}) comes at MAIL: {code}"):
+				with Smtp(self.site.addr("told")) as c:
+					c.ehlo()
+					self.filter_says[letter] = reply
+					assert c.cmd("XFORWARD NAME=mx.far.example ADDR=192.0.2.9 HELO=far.example").code == 250
+					r = c.mail("a@b.example")
+					assert r.code == code, r
+					self.filter_says.clear()
+					assert c.mail("a@b.example").code == 250    # the tier itself is not refused
+
+	def early(self):
+		self.told.links.clear()
+		with self.case("a stranger waits for the greeting"):
+			begin = time.monotonic()
+			with Smtp(self.site.addr("pause")) as c:
+				assert time.monotonic() - begin >= 0.4
+				assert c.greeting.code == 220 and c.ehlo().code == 250
+			assert b"{early_talker}" not in self.told.links[-1].macros["C"]
+		with self.case("who speaks before is refused at once, logged, and the filters hear of it"):
+			begin = time.monotonic()
+			c = Smtp(self.site.addr("long"), greeting=False)
+			c.send(b"EHLO far.example\r\n")
+			r = c.reply()
+			assert r.code == 554 and c.at_end() and time.monotonic() - begin < 30, r
+			assert self.told.links[-1].macros["C"].get(b"{early_talker}") == b"yes", self.told.links[-1].macros
+			log = (self.site.dir / "log/postern.log").read_text()
+			assert re.search(r"event=early-talker client=127\.0\.0\.1 name=localhost octets=18", log), log[-500:]
+		with self.case("a client that leaves while it waits leaves nothing behind"):
+			c = Smtp(self.site.addr("long"), greeting=False)
+			c.close()
+			assert self.site.stop("long") == 0
 
 	# processes
 
@@ -434,6 +517,8 @@ def main():
 	t.passing()
 	t.absent()
 	t.filters()
+	t.forwarded()
+	t.early()
 	t.killed()
 	t.service()
 	t.reload()
