@@ -360,6 +360,19 @@ settings_store(const struct settings_state *state)
 	};
 }
 
+struct resolver_conf
+settings_resolver(const struct settings_dns *dns)
+{
+	return (struct resolver_conf){
+		.servers = (const char *const *)dns->servers.list,
+		.n_servers = dns->servers.n,
+		.timeout_ms = dns->timeout_ms,
+		.deadline_ms = dns->deadline_ms,
+		.tries = (unsigned)dns->tries,
+		.cache_entries = (size_t)dns->cache_entries,
+	};
+}
+
 static void
 set_host(struct settings *s)
 {

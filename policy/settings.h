@@ -11,6 +11,7 @@
 #include "common/base/conf.h"
 #include "common/base/err.h"
 #include "common/base/ip.h"
+#include "common/net/resolver.h"
 #include "db/greylist_state.h"
 #include "db/store.h"
 #include "policy/settings_access.h"
@@ -86,6 +87,8 @@ void settings_restart_needed(
 
 /* How to open the store that these settings describe; strings borrow from state. */
 struct store_conf settings_store(const struct settings_state *state);
+/* How to start the resolver that they describe; strings borrow from dns. */
+struct resolver_conf settings_resolver(const struct settings_dns *dns);
 
 /* The tables, for check, explain and the test that every key stands in the manual: run,
  * dns, state, greylist, access, mime, score. */
