@@ -18,6 +18,7 @@
 struct store {
 	const struct store_engine *engine;
 	void *state;
+	int64_t (*wall_us)(void); /* NULL: this host's clock */
 };
 
 static const struct store_engine *const engines[] = { &store_embedded, &store_redis };
@@ -38,13 +39,15 @@ event_kind_name(enum event_kind kind)
 }
 
 static struct store *
-store_of(const struct store_engine *engine, void *state)
+store_of(
+    const struct store_engine *engine, void *state, const struct store_conf *conf)
 {
 	if (state == NULL)
 		return NULL;
 	struct store *s = xcalloc(1, sizeof(*s));
 	s->engine = engine;
 	s->state = state;
+	s->wall_us = conf->wall_us;
 	return s;
 }
 
@@ -53,7 +56,7 @@ store_open(const struct store_conf *conf, struct err *err)
 {
 	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
 		if (strcmp(engines[i]->name, conf->engine) == 0)
-			return store_of(engines[i], engines[i]->open(conf, err));
+			return store_of(engines[i], engines[i]->open(conf, err), conf);
 	err_set(err, "no store engine \"%s\", expected \"embedded\" or \"redis\"",
 	    conf->engine);
 	return NULL;
@@ -62,7 +65,8 @@ store_open(const struct store_conf *conf, struct err *err)
 struct store *
 store_open_booted(const struct store_conf *conf, const char *boot_id, struct err *err)
 {
-	return store_of(&store_embedded, store_embedded_open(conf, boot_id, err));
+	return store_of(
+	    &store_embedded, store_embedded_open(conf, boot_id, err), conf);
 }
 
 void
@@ -72,6 +76,16 @@ store_close(struct store *s)
 		return;
 	s->engine->close(s->state);
 	free(s);
+}
+
+int64_t
+store_now(struct store *s)
+{
+	int64_t now = s->wall_us == NULL ? clock_wall() : s->wall_us() / 1000000;
+
+	return s->engine->clock_offset == NULL
+	    ? now
+	    : now + s->engine->clock_offset(s->state);
 }
 
 void

@@ -42,6 +42,8 @@ struct store_conf {
 	const char *prefix; /* of all keys */
 	int64_t database, connections;
 	int64_t deadline_ms; /* of one question, from asking to the answer */
+	/* Microseconds since the epoch; NULL: this host's clock.  Tests have others. */
+	int64_t (*wall_us)(void);
 };
 
 /* Open after the worker's fork; several processes of a host may have the same path
@@ -50,6 +52,11 @@ struct store_conf {
 struct store *store_open(const struct store_conf *conf, struct err *err);
 /* Answers what was asked, then closes; accepts NULL. */
 void store_close(struct store *s);
+
+/* Wall seconds that all hosts of a store agree on, for every `now` below.  redis: this
+ * host's clock and by how much the server's differs, as last measured, when that is
+ * over a second; embedded: this host's clock.  Never waits. */
+int64_t store_now(struct store *s);
 
 /* One try of a triple: moves its state by db/greylist_state.h and reports what was
  * known *before* the try.  key: octets that identify the triple (client identity,

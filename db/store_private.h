@@ -39,6 +39,8 @@ struct store_engine {
 	void (*close)(void *engine);
 	/* Takes r. */
 	void (*submit)(void *engine, struct store_request *r);
+	/* Seconds to add to this host's clock; NULL: none. */
+	int64_t (*clock_offset)(void *engine);
 };
 
 /* Settle the future with the answer, or with nothing but `state` when that is not

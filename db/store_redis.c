@@ -11,6 +11,9 @@
  * breaker.  A link that breaks under a batch may be one that the server, or something
  * on the way, cut: once, the batch is asked again by a fresh one.
  *
+ * The first thread measures by how much the server's clock differs from this host's,
+ * each time that it connects and every minute.
+ *
  * Commands are store_redis_script.c's, replies store_redis_reply.c's, the connection
  * store_redis_link.c's. */
 #include "db/store_redis.h"
@@ -19,6 +22,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -38,6 +42,8 @@
 #define QUEUE_MAX 8192 /* questions that may wait for one thread */
 #define OPEN_MS 1000 /* the breaker stays open at least that long */
 #define JITTER_MS 250 /* and up to that much longer: hosts do not come all at once */
+#define CLOCK_MS 60000 /* between two looks at the server's clock */
+#define CLOCK_AGREES_US 1000000 /* less is no difference: hosts that keep their time */
 #define PASSWORD_MAX 512
 #define DEADLINE_MAX_MS 60000
 
@@ -92,11 +98,14 @@ struct engine {
 	struct store_link_conf conf;
 	int64_t deadline_ms;
 	char *name; /* of the server, for the log */
+	int64_t (*wall_us)(void);
+	_Atomic int64_t clock_offset; /* seconds that the server is ahead */
 
 	pthread_mutex_t lock; /* of what follows and of the queues */
 	pthread_cond_t tried; /* the first connection was tried */
 	bool stop, up, first_try;
 	int64_t probe_at; /* monotonic ms */
+	int64_t clock_at; /* monotonic ms; the first thread's own */
 
 	size_t n_workers;
 	struct worker worker[STORE_CONNECTIONS_MAX];
@@ -168,6 +177,36 @@ trip(struct engine *e, const struct err *err)
 	}
 }
 
+/* The first thread's: connect where there is no link or it has ended, and compare the
+ * clocks.  Clocks that agree are left alone: what is measured depends on the way there
+ * and back. */
+static int
+look_at_clock(struct worker *w, struct err *err)
+{
+	struct engine *e = w->engine;
+	int64_t until = clock_mono_ms() + e->deadline_ms, ahead;
+
+	if (w->link.c != NULL && store_link_stale(&w->link))
+		store_link_close(&w->link);
+	if (w->link.c == NULL && store_link_open(&w->link, &e->conf, until, err) != 0)
+		return -1;
+	int rc = store_link_clock(&w->link, e->wall_us, until, &ahead, err);
+	if (rc < 0) {
+		store_link_close(&w->link);
+		return -1;
+	}
+	e->clock_at = clock_mono_ms() + CLOCK_MS;
+	if (rc == 0)
+		return 0;
+	int64_t half = ahead < 0 ? -500000 : 500000, was = e->clock_offset;
+	int64_t is = llabs(ahead) < CLOCK_AGREES_US ? 0 : (ahead + half) / 1000000;
+	if (llabs(is - was) > 1)
+		log_msg(LOG_LEVEL_WARN, "store_clock",
+		    "%s: its clock is %lld s ahead of ours", e->name, (long long)is);
+	e->clock_offset = is;
+	return 0;
+}
+
 /* The first thread's try to connect; called and left with the lock held. */
 static void
 probe(struct worker *w)
@@ -176,8 +215,7 @@ probe(struct worker *w)
 	struct err err;
 
 	pthread_mutex_unlock(&e->lock);
-	bool good = store_link_open(&w->link, &e->conf,
-			clock_mono_ms() + e->deadline_ms, &err) == 0;
+	bool good = look_at_clock(w, &err) == 0;
 	pthread_mutex_lock(&e->lock);
 	bool first = e->first_try;
 	e->first_try = false;
@@ -472,6 +510,31 @@ while_down(struct worker *w)
 	return true;
 }
 
+/* Nothing is to do: called and left with the lock held. */
+static void
+idle(struct worker *w)
+{
+	struct engine *e = w->engine;
+	struct timespec until = { .tv_sec = (time_t)(e->clock_at / 1000),
+		.tv_nsec = (long)(e->clock_at % 1000) * 1000000 };
+
+	if (w != &e->worker[0])
+		pthread_cond_wait(&w->wake, &e->lock);
+	else
+		pthread_cond_timedwait(&w->wake, &e->lock, &until);
+}
+
+static void
+upkeep(struct worker *w)
+{
+	struct engine *e = w->engine;
+	struct err err;
+
+	if (w == &e->worker[0] && clock_mono_ms() >= e->clock_at &&
+	    look_at_clock(w, &err) != 0)
+		trip(e, &err);
+}
+
 static void *
 worker_run(void *arg)
 {
@@ -496,14 +559,14 @@ worker_run(void *arg)
 		if (w->first == NULL) {
 			if (e->stop)
 				break;
-			pthread_cond_wait(&w->wake, &e->lock);
-			continue;
+			idle(w);
 		}
 		queue_take(w, &b, &late);
 		pthread_mutex_unlock(&e->lock);
 		settle_list(late, &timeouts);
 		if (b.n > 0)
 			run_batch(w, &b);
+		upkeep(w);
 		pthread_mutex_lock(&e->lock);
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -620,6 +683,7 @@ conf_read(struct engine *e, const struct store_conf *conf, struct err *err)
 	e->conf.prefix = str_dup(prefix);
 	e->conf.database = conf->database;
 	e->deadline_ms = conf->deadline_ms;
+	e->wall_us = conf->wall_us == NULL ? clock_wall_us : conf->wall_us;
 	e->n_workers = (size_t)conf->connections;
 	if (!store_address_parse(address, &e->conf.address))
 		return err_set(err,
@@ -694,9 +758,18 @@ engine_open(const struct store_conf *conf, struct err *err)
 	return e;
 }
 
+static int64_t
+clock_offset(void *engine)
+{
+	struct engine *e = engine;
+
+	return e->clock_offset;
+}
+
 const struct store_engine store_redis = {
 	.name = "redis",
 	.open = engine_open,
 	.close = engine_close,
 	.submit = engine_submit,
+	.clock_offset = clock_offset,
 };

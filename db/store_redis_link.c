@@ -237,3 +237,29 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 	store_link_close(l);
 	return -1;
 }
+
+int
+store_link_clock(struct store_link *l, int64_t (*wall_us)(void), int64_t deadline_ms,
+    int64_t *ahead_us, struct err *err)
+{
+	struct store_command c;
+	redisReply *r;
+	int64_t server_us;
+
+	store_command_init(&c);
+	store_command_add(&c, STR("TIME"));
+	int64_t begin = wall_us();
+	if (store_link_send(l, &c) != 0)
+		return err_set(err, "connection to Redis: %s", l->c->errstr);
+	int rc = store_link_next(l, deadline_ms, &r, err);
+	if (rc == 0)
+		return err_set(err, "Redis did not tell its time in time");
+	if (rc < 0)
+		return -1;
+	int64_t end = wall_us();
+	rc = store_reply_time(r, &server_us) == STORE_REPLY_OK;
+	freeReplyObject(r);
+	if (rc == 1)
+		*ahead_us = server_us - (begin + (end - begin) / 2);
+	return rc;
+}

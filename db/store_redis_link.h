@@ -43,4 +43,10 @@ int store_link_send(struct store_link *l, const struct store_command *c);
 int store_link_next(
     struct store_link *l, int64_t deadline_ms, redisReply **reply, struct err *err);
 
+/* By how much the server's wall clock is ahead of wall_us(), judged at the middle of
+ * one round trip.  Nothing else may be awaited on the link.  1: *ahead_us; 0: the server
+ * does not tell; -1: no answer in time, or broken. */
+int store_link_clock(struct store_link *l, int64_t (*wall_us)(void),
+    int64_t deadline_ms, int64_t *ahead_us, struct err *err);
+
 #endif

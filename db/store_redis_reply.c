@@ -245,3 +245,25 @@ store_reply_digest(const redisReply *reply, char digest[41])
 	digest[40] = '\0';
 	return STORE_REPLY_OK;
 }
+
+enum store_reply
+store_reply_time(const redisReply *reply, int64_t *us)
+{
+	enum store_reply class = store_reply_class(reply);
+	uint64_t v[2];
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return STORE_REPLY_BAD;
+	for (int i = 0; i < 2; i++) {
+		const redisReply *e = reply->element[i];
+
+		if (e == NULL || e->type != REDIS_REPLY_STRING ||
+		    !str_to_uint((struct str){ e->str, e->len }, 0,
+			i == 0 ? UINT64_C(253402300799) : 999999, &v[i]))
+			return STORE_REPLY_BAD;
+	}
+	*us = (int64_t)(v[0] * 1000000 + v[1]);
+	return STORE_REPLY_OK;
+}

@@ -39,6 +39,8 @@ enum store_reply store_reply_rate(
 /* INFO; entries: of this database. */
 enum store_reply store_reply_stats(
     const redisReply *reply, int64_t database, struct store_stats *out);
+/* TIME: microseconds since the epoch, between 1970 and 9999. */
+enum store_reply store_reply_time(const redisReply *reply, int64_t *us);
 /* SCRIPT LOAD: 40 hex digits. */
 enum store_reply store_reply_digest(const redisReply *reply, char digest[41]);
 

@@ -10,5 +10,6 @@ int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);
 /* Seconds since the epoch. */
 int64_t clock_wall(void);
+int64_t clock_wall_us(void);
 
 #endif
