@@ -31,6 +31,13 @@ struct judged {
 	struct verdict verdict;
 };
 
+/* Wall seconds, as all hosts of the store count them. */
+static int64_t
+wall(const struct judge_message *m)
+{
+	return m->store == NULL ? clock_wall() : store_now(m->store);
+}
+
 static struct str
 sender_of(const struct judge_message *m)
 {
@@ -157,7 +164,7 @@ struct verdict
 judge_recipient(struct judge_message *m, struct milter_session *s, struct str rcpt)
 {
 	struct judged *j = xcalloc(1, sizeof(*j));
-	int64_t now = clock_wall();
+	int64_t now = wall(m);
 
 	rcpt = str_sub(rcpt, 0, JUDGE_PATH_MAX);
 	j->view = view_of(m, s, rcpt);
@@ -192,7 +199,7 @@ judge_together(
 	struct judged *j = xcalloc(n, sizeof(*j));
 	struct policy_view view = merged_view(m, s, rcpts, n);
 	struct verdict worst = verdict_continue("greylist");
-	int64_t now = clock_wall();
+	int64_t now = wall(m);
 
 	for (size_t i = 0; i < n; i++) {
 		j[i].view = view;
@@ -242,7 +249,7 @@ judge_mark(struct judge_message *m, struct milter_session *s)
 	if (!m->header || m->outcome.why == NULL)
 		return;
 	buf_init(&value, 900);
-	greylist_header(&m->outcome, m->settings->run.host, clock_wall(), &value);
+	greylist_header(&m->outcome, m->settings->run.host, wall(m), &value);
 	if (milter_add_header(s, STR("X-Greylist"), buf_str(&value), &err) != 0)
 		log_err("greylist_header", &err);
 	buf_clear(&value);

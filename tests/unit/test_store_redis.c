@@ -275,6 +275,44 @@ START_TEST(databases_and_prefixes)
 }
 END_TEST
 
+/* --- clocks --- */
+
+static int64_t ahead_s; /* of the second host */
+
+static int64_t
+other_clock(void)
+{
+	return clock_wall_us() + ahead_s * 1000000;
+}
+
+static const int64_t clocks[] = { 0, 600, -600, 86400, -86400 };
+
+/* Two hosts whose clocks differ judge alike on one server, in real time. */
+START_TEST(clocks_apart)
+{
+	struct store_conf conf = common_conf();
+	struct store *a = rig_opened(&conf, NULL);
+
+	ahead_s = clocks[_i];
+	conf.wall_us = other_clock;
+	struct store *b = rig_opened(&conf, NULL);
+	int64_t apart = store_now(b) - store_now(a);
+	ck_assert_msg(apart >= -1 && apart <= 1, "%lld s", (long long)apart);
+	ck_assert_int_eq(rig_try(a, "c", "k", store_now(a)), GREYLIST_NEW);
+	ck_assert_int_eq(rig_try(b, "c", "k", store_now(b)), GREYLIST_EARLY);
+	ck_assert_int_eq(rig_try(b, "c", "l", store_now(b)), GREYLIST_NEW);
+	ck_assert_int_eq(rig_try(a, "c", "l", store_now(a)), GREYLIST_EARLY);
+	ck_assert_int_eq(rig_try(b, "c", "l", store_now(b) + 301), GREYLIST_RETRIED);
+	ck_assert_int_eq(rig_try(a, "c", "l", store_now(a)), GREYLIST_KNOWN);
+	/* Without that agreement one of them would let it pass at once, or never. */
+	if (ahead_s == 600)
+		ck_assert_int_eq(
+		    rig_try(b, "c", "k", other_clock() / 1000000), GREYLIST_RETRIED);
+	store_close(b);
+	store_close(a);
+}
+END_TEST
+
 /* --- settings --- */
 
 static const struct {
@@ -392,6 +430,7 @@ main(void)
 	ADD(shared, foreign_values, N(plants));
 	ADD(shared, keys_have_a_life, 1);
 	ADD(shared, databases_and_prefixes, 1);
+	ADD(shared, clocks_apart, N(clocks));
 	suite_add_tcase(suite, bare);
 	suite_add_tcase(suite, shared);
 	SRunner *runner = srunner_create(suite);

@@ -81,7 +81,7 @@ START_TEST(error_classes)
 }
 END_TEST
 
-enum kind { GREYLIST, EVENT, RATE, DIGEST };
+enum kind { GREYLIST, EVENT, RATE, DIGEST, TIME };
 
 static const struct {
 	enum kind kind;
@@ -132,6 +132,17 @@ static const struct {
 	{ DIGEST, "$41\r\n0123456789abcdef0123456789abcdef012345678\r\n",
 	    STORE_REPLY_BAD, 0 },
 	{ DIGEST, "-NOPERM no\r\n", STORE_REPLY_REFUSED, 0 },
+	{ TIME, "*2\r\n$10\r\n1800000000\r\n$1\r\n7\r\n", STORE_REPLY_OK,
+	    INT64_C(1800000000000007) },
+	{ TIME, "*2\r\n$12\r\n253402300799\r\n$6\r\n999999\r\n", STORE_REPLY_OK,
+	    INT64_C(253402300799999999) },
+	{ TIME, "*2\r\n$12\r\n253402300800\r\n$1\r\n0\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "*2\r\n$1\r\n1\r\n$7\r\n1000000\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "*2\r\n$2\r\n-1\r\n$1\r\n0\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "*2\r\n:1\r\n:1\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "*3\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "$1\r\n1\r\n", STORE_REPLY_BAD, 0 },
+	{ TIME, "-NOPERM no\r\n", STORE_REPLY_REFUSED, 0 },
 };
 
 static enum store_reply
@@ -160,6 +171,9 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	case DIGEST:
 		class = store_reply_digest(r, digest);
 		ck_assert_uint_eq(strlen(digest), class == STORE_REPLY_OK ? 40 : 0);
+		break;
+	case TIME:
+		class = store_reply_time(r, first);
 		break;
 	}
 	return class;
