@@ -38,6 +38,19 @@ event_kind_name(enum event_kind kind)
 	return event_names[kind];
 }
 
+static const char *const note_names[NOTE_KINDS] = {
+	[NOTE_CORRESPONDENT] = "correspondent",
+	[NOTE_RECIPIENT] = "recipient",
+	[NOTE_LIST] = "list",
+};
+
+const char *
+note_kind_name(enum note_kind kind)
+{
+	assert(kind >= 0 && kind < NOTE_KINDS);
+	return note_names[kind];
+}
+
 static struct store *
 store_of(
     const struct store_engine *engine, void *state, const struct store_conf *conf)
@@ -88,28 +101,34 @@ store_now(struct store *s)
 	    : now + s->engine->clock_offset(s->state);
 }
 
-void
-store_request_done(struct store_request *r, enum store_state state)
+bool
+store_request_reads(const struct store_request *r)
 {
 	switch (r->op) {
 	case STORE_GREYLIST:
-		if (state != STORE_OK)
-			r->answer.greylist = (struct greylist_answer){ .state = state };
-		break;
-	case STORE_EVENT:
-		if (state != STORE_OK)
-			r->answer.event = (struct event_answer){ .state = state };
-		break;
 	case STORE_RATE:
-		if (state != STORE_OK)
-			r->answer.bucket = (struct rate_answer){ .state = state };
-		break;
+		return false;
+	case STORE_EVENT:
+		return r->weight == 0;
+	case STORE_NOTE:
+		return !r->put;
 	case STORE_STATS:
-		break;
+		return true;
 	}
-	void *value = state != STORE_OK && r->op == STORE_STATS
-	    ? NULL
-	    : memcpy(xmalloc(sizeof(r->answer)), &r->answer, sizeof(r->answer));
+	return false;
+}
+
+void
+store_request_done(struct store_request *r, enum store_state state)
+{
+	void *value = NULL;
+
+	if (state != STORE_OK) {
+		memset(&r->answer, 0, sizeof(r->answer));
+		r->answer.state = state;
+	}
+	if (state == STORE_OK || r->op != STORE_STATS)
+		value = memcpy(xmalloc(sizeof(r->answer)), &r->answer, sizeof(r->answer));
 	future_set(r->future, value);
 	future_unref(r->future);
 	free(r->text);
@@ -245,6 +264,45 @@ store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst, int64
 	r->key = request_text(r, &used, name);
 	r->rate = (struct rate_args){ n, burst, rate, per };
 	return submit(s, r);
+}
+
+/* "kind|name" */
+static struct store_request *
+note_request(enum note_kind kind, struct str name, struct str text, int64_t now)
+{
+	struct str kind_name = str_of(note_kind_name(kind));
+	bool fits = name.len <= STORE_NAME_MAX && text.len <= STORE_NOTE_MAX;
+	struct store_request *r = request_new(
+	    STORE_NOTE, now, fits ? kind_name.len + 1 + name.len + text.len : 0);
+	size_t used = 0;
+
+	if (!fits)
+		return r;
+	request_text(r, &used, kind_name);
+	request_text(r, &used, STR("|"));
+	request_text(r, &used, name);
+	r->key = (struct str){ r->text, used };
+	r->note = request_text(r, &used, text);
+	return r;
+}
+
+struct future *
+store_note_put(struct store *s, enum note_kind kind, struct str name, struct str text,
+    int64_t keep, int64_t now)
+{
+	struct store_request *r = note_request(kind, name, text, now);
+
+	r->put = true;
+	r->keep = keep < 0 ? 0 : keep;
+	return r->key.len == 0 ? refuse(r) : submit(s, r);
+}
+
+struct future *
+store_note_get(struct store *s, enum note_kind kind, struct str name, int64_t now)
+{
+	struct store_request *r = note_request(kind, name, STR(""), now);
+
+	return r->key.len == 0 ? refuse(r) : submit(s, r);
 }
 
 int

@@ -105,6 +105,29 @@ struct rate_answer {
 struct future *store_rate_add(struct store *s, struct str name, int64_t n,
     int64_t burst, int64_t rate, int64_t per, int64_t now);
 
+/* Notes: small facts with a life.  A name has one note of each kind. */
+enum note_kind {
+	NOTE_CORRESPONDENT, /* whom our users wrote to */
+	NOTE_RECIPIENT, /* what a next server said of a recipient */
+	NOTE_LIST, /* what a list said, for whoever cannot ask it */
+	NOTE_KINDS,
+};
+const char *note_kind_name(enum note_kind kind);
+#define STORE_NOTE_MAX 200 /* octets of a note; a longer one is the caller's error */
+struct note_answer {
+	enum store_state state;
+	bool found; /* put: there was one, which was replaced */
+	int64_t since; /* wall seconds: when this text was put first, without a gap */
+	size_t len;
+	char text[STORE_NOTE_MAX]; /* any octets, no NUL behind */
+};
+/* Put it for keep seconds from now; what stood there is replaced.  The answer's text is
+ * what is there now. */
+struct future *store_note_put(struct store *s, enum note_kind kind, struct str name,
+    struct str text, int64_t keep, int64_t now);
+struct future *store_note_get(
+    struct store *s, enum note_kind kind, struct str name, int64_t now);
+
 /* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;

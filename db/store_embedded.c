@@ -204,6 +204,21 @@ apply_rate(struct table_txn *tx, struct store_request *r)
 }
 
 static int
+apply_note(struct table_txn *tx, struct store_request *r)
+{
+	struct record note;
+	int rc = table_get(tx, RECORD_NOTE, r->key, r->now, &note);
+
+	if (rc != 0)
+		return rc;
+	r->answer.note = note_step(&note.note, r->put ? &r->note : NULL, r->now);
+	if (!r->put)
+		return 0;
+	note.expires = store_later(r->now, r->keep);
+	return table_put(tx, &note);
+}
+
+static int
 apply(struct embedded *e, struct table_txn *tx, struct store_request *r)
 {
 	struct store_stats *stats = &r->answer.stats;
@@ -215,6 +230,8 @@ apply(struct embedded *e, struct table_txn *tx, struct store_request *r)
 		return apply_event(tx, r);
 	case STORE_RATE:
 		return apply_rate(tx, r);
+	case STORE_NOTE:
+		return apply_note(tx, r);
 	case STORE_STATS:
 		*stats = (struct store_stats){ .entries = table_entries(tx),
 			.bytes = (uint64_t)(tx->bytes < 0 ? 0 : tx->bytes),
@@ -231,8 +248,7 @@ static bool
 only_reads(const struct store_request *list)
 {
 	for (; list != NULL; list = list->next)
-		if (list->op != STORE_STATS &&
-		    (list->op != STORE_EVENT || list->weight > 0))
+		if (!store_request_reads(list))
 			return false;
 	return true;
 }

@@ -7,7 +7,13 @@
 #include "db/store.h"
 #include "db/store_step.h"
 
-enum store_op { STORE_GREYLIST, STORE_EVENT, STORE_RATE, STORE_STATS };
+enum store_op {
+	STORE_GREYLIST,
+	STORE_EVENT,
+	STORE_RATE,
+	STORE_STATS,
+	STORE_NOTE,
+};
 
 /* One question, with room for its answer.  The engine owns it from submit on and gives
  * it back exactly once by store_request_done(). */
@@ -17,18 +23,24 @@ struct store_request {
 	struct future *future;
 	enum store_op op;
 	int64_t now; /* wall seconds, the caller's */
-	char *text; /* owns what key and client point to */
-	struct str key; /* triple, "kind|network" of an event, name of a bucket */
+	char *text; /* owns what the parts below point to */
+	struct str key; /* triple, "kind|network" of an event, "kind|name" of a note,
+			   name of a bucket */
 	struct str client; /* of a triple */
 	struct str
 	    void_by[2]; /* of a triple: keys of the events that void; len 0: none */
 	struct greylist_times times;
-	int64_t weight, keep; /* of an event; weight 0: only read */
+	int64_t weight; /* of an event; 0: only read */
+	int64_t keep; /* of an event, a note */
+	bool put; /* a note; else it is only read */
+	struct str note; /* its text */
 	struct rate_args rate;
 	union {
+		enum store_state state; /* the first member of each */
 		struct greylist_answer greylist;
 		struct event_answer event;
 		struct rate_answer bucket;
+		struct note_answer note;
 		struct store_stats stats;
 	} answer;
 };
@@ -42,6 +54,9 @@ struct store_engine {
 	/* Seconds to add to this host's clock; NULL: none. */
 	int64_t (*clock_offset)(void *engine);
 };
+
+/* Whether it changes nothing. */
+bool store_request_reads(const struct store_request *r);
 
 /* Settle the future with the answer, or with nothing but `state` when that is not
  * STORE_OK, and free r. */

@@ -22,11 +22,13 @@ be64_get(const uint8_t *in)
 	return (int64_t)v;
 }
 
-/* Octets between head and name; 0: no such kind. */
+/* Least octets between head and name; 0: no such kind. */
 static size_t
-body_len(unsigned kind)
+body_min(unsigned kind)
 {
 	switch (kind) {
+	case RECORD_NOTE:
+		return 10;
 	case RECORD_TRIPLE:
 		return 25;
 	case RECORD_CLIENT:
@@ -49,10 +51,41 @@ triple_read(const uint8_t *p, struct greylist_triple *t)
 	return p[0] <= 1 && t->tries > 0 && t->first <= t->last;
 }
 
-static bool
-body_read(const uint8_t *p, struct record *out)
+static size_t
+be16_get(const uint8_t *p)
 {
-	int64_t a = be64_get(p), b = be64_get(p + 8);
+	return (size_t)p[0] << 8 | p[1];
+}
+
+static void
+be16_put(uint8_t *p, size_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static bool
+note_read(const uint8_t *p, size_t len, struct note *out)
+{
+	*out = (struct note){ .exists = true, .since = be64_get(p) };
+	out->len = be16_get(p + 8);
+	if (out->len > RECORD_NOTE_MAX || len < 10 + out->len)
+		return false;
+	memcpy(out->text, p + 10, out->len);
+	return true;
+}
+
+static size_t
+body_len(const struct record *r)
+{
+	return body_min(r->kind) + (r->kind == RECORD_NOTE ? r->note.len : 0);
+}
+
+/* len: of what is left of the record, body_min() at least. */
+static bool
+body_read(const uint8_t *p, size_t len, struct record *out)
+{
+	int64_t a = be64_get(p), b = out->kind == RECORD_NOTE ? 0 : be64_get(p + 8);
 
 	switch (out->kind) {
 	case RECORD_TRIPLE:
@@ -69,6 +102,8 @@ body_read(const uint8_t *p, struct record *out)
 	case RECORD_RATE:
 		out->rate = (struct rate_level){ a, b };
 		return a >= 0;
+	case RECORD_NOTE:
+		return note_read(p, len, &out->note);
 	}
 	return false;
 }
@@ -86,13 +121,17 @@ record_decode(struct str in, struct record *out)
 	out->indexed = be64_get(p + 10);
 	if (p[0] == 0 || out->indexed > out->expires)
 		return RECORD_BAD;
-	size_t body = body_len(p[1]);
+	size_t body = body_min(p[1]);
 	if (p[0] != RECORD_VERSION || body == 0)
 		return RECORD_FOREIGN;
-	if (in.len < RECORD_HEAD + body + 2 || !body_read(p + RECORD_HEAD, out))
+	if (in.len < RECORD_HEAD + body ||
+	    !body_read(p + RECORD_HEAD, in.len - RECORD_HEAD, out))
+		return RECORD_BAD;
+	body = body_len(out);
+	if (in.len < RECORD_HEAD + body + 2)
 		return RECORD_BAD;
 	p += RECORD_HEAD + body;
-	out->name_len = (size_t)p[0] << 8 | p[1];
+	out->name_len = be16_get(p);
 	out->name = str_sub(in, RECORD_HEAD + body + 2, in.len);
 	size_t kept =
 	    out->name_len < RECORD_NAME_KEPT ? out->name_len : RECORD_NAME_KEPT;
@@ -123,6 +162,11 @@ body_write(const struct record *r, uint8_t *p)
 		be64_put(p, r->rate.level);
 		be64_put(p + 8, r->rate.stamp);
 		return;
+	case RECORD_NOTE:
+		be64_put(p, r->note.since);
+		be16_put(p + 8, r->note.len);
+		memcpy(p + 10, r->note.text, r->note.len);
+		return;
 	}
 }
 
@@ -130,7 +174,7 @@ size_t
 record_encode(const struct record *r, uint8_t out[RECORD_MAX])
 {
 	struct str kept = str_sub(r->name, 0, RECORD_NAME_KEPT);
-	size_t at = RECORD_HEAD + body_len((unsigned)r->kind);
+	size_t at = RECORD_HEAD + body_len(r);
 
 	assert(r->name_len <= UINT16_MAX);
 	out[0] = RECORD_VERSION;
@@ -138,8 +182,8 @@ record_encode(const struct record *r, uint8_t out[RECORD_MAX])
 	be64_put(out + 2, r->expires);
 	be64_put(out + 10, r->indexed);
 	body_write(r, out + RECORD_HEAD);
-	out[at++] = (uint8_t)(r->name_len >> 8);
-	out[at++] = (uint8_t)r->name_len;
+	be16_put(out + at, r->name_len);
+	at += 2;
 	if (kept.len > 0)
 		memcpy(out + at, kept.p, kept.len);
 	return at + kept.len;

@@ -3,7 +3,7 @@
  *
  *     offset  octets
  *     0       1       schema version of the body
- *     1       1       kind: 't' triple, 'c' client, 'e' event, 'r' rate
+ *     1       1       kind: 't' triple, 'c' client, 'e' event, 'r' rate, 'n' note
  *     2       8       expires: wall seconds after which it may be forgotten
  *     10      8       indexed: where it stands in the expiry index; <= expires
  *     18      ..      body by kind, version 1:
@@ -11,10 +11,12 @@
  *                       c  confirmed 8, last 8, voided 8
  *                       e  weight 8, last 8, keep 8
  *                       r  level 8 (10^-9 units), stamp 8
+ *                       n  since 8, length 2 (<= 200), as many octets of text
  *     end     2+n     length of the whole name, then its first 600 octets
  *
  * Numbers are big-endian.  The first 18 octets are the same in every version, so that a
- * daemon of version N-1 can expire what version N wrote. */
+ * daemon of version N-1 can expire what version N wrote; kinds that a daemon does not
+ * know it leaves alone until then. */
 #ifndef POSTERN_DB_STORE_RECORD_H
 #define POSTERN_DB_STORE_RECORD_H
 
@@ -28,13 +30,16 @@
 #define RECORD_VERSION 1
 #define RECORD_HEAD 18
 #define RECORD_NAME_KEPT 600
-#define RECORD_MAX (RECORD_HEAD + 25 + 2 + RECORD_NAME_KEPT) /* octets */
+#define RECORD_NOTE_MAX 200
+#define RECORD_BODY_MAX (8 + 2 + RECORD_NOTE_MAX)
+#define RECORD_MAX (RECORD_HEAD + RECORD_BODY_MAX + 2 + RECORD_NAME_KEPT) /* octets */
 
 enum record_kind {
 	RECORD_TRIPLE = 't',
 	RECORD_CLIENT = 'c',
 	RECORD_EVENT = 'e',
 	RECORD_RATE = 'r',
+	RECORD_NOTE = 'n',
 };
 
 struct event_sum {
@@ -46,6 +51,13 @@ struct rate_level {
 	int64_t stamp; /* wall seconds */
 };
 
+struct note {
+	bool exists;
+	int64_t since;
+	size_t len;
+	char text[RECORD_NOTE_MAX];
+};
+
 struct record {
 	enum record_kind kind;
 	int64_t expires, indexed;
@@ -54,6 +66,7 @@ struct record {
 		struct greylist_client client;
 		struct event_sum event;
 		struct rate_level rate;
+		struct note note;
 	};
 	struct str name; /* borrowed; what is kept of it when it was read */
 	size_t name_len; /* of the whole */

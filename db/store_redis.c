@@ -285,18 +285,7 @@ read_answer(const struct engine *e, struct batch *b, size_t i, enum step step,
 			b->voided[i] = event.last;
 		return class;
 	}
-	switch (r->op) {
-	case STORE_GREYLIST:
-		r->answer.greylist.state = STORE_OK;
-		return store_reply_greylist(reply, &r->answer.greylist.seen, bad);
-	case STORE_EVENT:
-		return store_reply_event(reply, &r->answer.event, bad);
-	case STORE_RATE:
-		return store_reply_rate(reply, &r->answer.bucket, bad);
-	case STORE_STATS:
-		return store_reply_stats(reply, e->conf.database, &r->answer.stats);
-	}
-	return STORE_REPLY_BAD;
+	return store_reply_answer(reply, e->conf.database, r, bad);
 }
 
 static int

@@ -166,6 +166,51 @@ store_reply_rate(const redisReply *reply, struct rate_answer *out, uint64_t *bad
 	return STORE_REPLY_OK;
 }
 
+/* An array of n: whole numbers, but for the text at `at`, and in the end how many values
+ * were bad. */
+static enum store_reply
+numbers_and_text(
+    const redisReply *reply, size_t n, size_t at, int64_t *out, struct str *text)
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
+		return STORE_REPLY_BAD;
+	for (size_t i = 0; i < n; i++) {
+		const redisReply *e = reply->element[i];
+		int want = i == at ? REDIS_REPLY_STRING : REDIS_REPLY_INTEGER;
+
+		if (e == NULL || e->type != want)
+			return STORE_REPLY_BAD;
+		out[i] = i == at ? 0 : e->integer;
+		if (i == at)
+			*text = (struct str){ e->str, e->len };
+	}
+	return out[n - 1] >= 0 && out[n - 1] <= 16 ? STORE_REPLY_OK : STORE_REPLY_BAD;
+}
+
+enum store_reply
+store_reply_note(const redisReply *reply, struct note_answer *out, uint64_t *bad_values)
+{
+	int64_t v[4];
+	struct str text = { 0 };
+	enum store_reply class = numbers_and_text(reply, 4, 2, v, &text);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0 || v[0] > 1 || text.len > STORE_NOTE_MAX)
+		return STORE_REPLY_BAD;
+	*out = (struct note_answer){
+		.state = STORE_OK, .found = v[0] == 1, .since = v[1], .len = text.len
+	};
+	if (text.len > 0)
+		memcpy(out->text, text.p, text.len);
+	*bad_values = (uint64_t)v[3];
+	return STORE_REPLY_OK;
+}
+
 /* The number at the start of s, up to a comma or its end. */
 static bool
 number_at(struct str s, uint64_t *out)
@@ -225,6 +270,26 @@ store_reply_stats(const redisReply *reply, int64_t database, struct store_stats 
 	while (str_cut(&text, '\n', &line))
 		stats_line(str_trim(line), (struct str){ db, (size_t)len }, out);
 	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_answer(const redisReply *reply, int64_t database, struct store_request *r,
+    uint64_t *bad_values)
+{
+	switch (r->op) {
+	case STORE_GREYLIST:
+		r->answer.greylist.state = STORE_OK;
+		return store_reply_greylist(reply, &r->answer.greylist.seen, bad_values);
+	case STORE_EVENT:
+		return store_reply_event(reply, &r->answer.event, bad_values);
+	case STORE_RATE:
+		return store_reply_rate(reply, &r->answer.bucket, bad_values);
+	case STORE_NOTE:
+		return store_reply_note(reply, &r->answer.note, bad_values);
+	case STORE_STATS:
+		return store_reply_stats(reply, database, &r->answer.stats);
+	}
+	return STORE_REPLY_BAD;
 }
 
 enum store_reply

@@ -6,7 +6,7 @@
 
 #include <hiredis/hiredis.h>
 
-#include "db/store.h"
+#include "db/store_private.h"
 
 /* No array of more elements than our scripts answer with is made by this reader: its
  * count is the server's word, and memory would be taken for it at once.  room: as long
@@ -36,11 +36,16 @@ enum store_reply store_reply_event(
     const redisReply *reply, struct event_answer *out, uint64_t *bad_values);
 enum store_reply store_reply_rate(
     const redisReply *reply, struct rate_answer *out, uint64_t *bad_values);
+enum store_reply store_reply_note(
+    const redisReply *reply, struct note_answer *out, uint64_t *bad_values);
 /* INFO; entries: of this database. */
 enum store_reply store_reply_stats(
     const redisReply *reply, int64_t database, struct store_stats *out);
 /* TIME: microseconds since the epoch, between 1970 and 9999. */
 enum store_reply store_reply_time(const redisReply *reply, int64_t *us);
+/* The answer to r, by what it asks; only r->answer is changed. */
+enum store_reply store_reply_answer(const redisReply *reply, int64_t database,
+    struct store_request *r, uint64_t *bad_values);
 /* SCRIPT LOAD: 40 hex digits. */
 enum store_reply store_reply_digest(const redisReply *reply, char digest[41]);
 

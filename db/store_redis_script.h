@@ -13,6 +13,7 @@ enum store_script {
 	STORE_SCRIPT_GREYLIST,
 	STORE_SCRIPT_EVENT, /* adds to one key, or (weight 0) sums up several */
 	STORE_SCRIPT_RATE,
+	STORE_SCRIPT_NOTE,
 	STORE_SCRIPTS,
 };
 

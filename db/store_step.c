@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Sums that decay and buckets that leak.  A clock that stepped back counts as one that
+/* Sums that decay, buckets that leak, notes.  A clock that stepped back counts as one that
  * stands still; sums saturate. */
 #include "db/store_step.h"
 
+#include <assert.h>
+
+_Static_assert(RECORD_NOTE_MAX == STORE_NOTE_MAX, "what is asked can be kept");
+
 #define NANO INT64_C(1000000000)
 
-static int64_t
-later(int64_t from, int64_t seconds)
+int64_t
+store_later(int64_t from, int64_t seconds)
 {
 	int64_t sum;
 
@@ -26,13 +30,13 @@ event_step(
 	*expires = 0;
 	if (sum->last > now)
 		sum->last = now;
-	if (now > later(sum->last, sum->keep))
+	if (now > store_later(sum->last, sum->keep))
 		*sum = (struct event_sum){ 0 };
 	if (weight > 0) {
-		sum->weight = later(sum->weight, weight);
+		sum->weight = store_later(sum->weight, weight);
 		sum->last = now;
 		sum->keep = clamp(keep, INT64_MAX);
-		*expires = later(now, sum->keep);
+		*expires = store_later(now, sum->keep);
 	}
 	return (struct event_answer){ STORE_OK, sum->weight, sum->last };
 }
@@ -89,6 +93,30 @@ rate_step(struct rate_level *level, const struct rate_args *asked, int64_t now,
 	a.level = (level->level + NANO - 1) / NANO;
 	if (a.allowed && add > 0)
 		*expires = args.rate == 0 ? INT64_MAX
-					  : later(now, leak_time(level->level, &args));
+					  : store_later(now, leak_time(level->level, &args));
+	return a;
+}
+
+struct note_answer
+note_step(struct note *note, const struct str *text, int64_t now)
+{
+	struct note_answer a = { .state = STORE_OK, .found = note->exists };
+
+	if (note->since > now)
+		note->since = now;
+	if (text != NULL) {
+		struct str old = { note->text, note->len };
+
+		assert(text->len <= sizeof(note->text));
+		if (!note->exists || !str_eq(old, *text))
+			note->since = now;
+		note->exists = true;
+		note->len = text->len;
+		if (text->len > 0)
+			memcpy(note->text, text->p, text->len);
+	}
+	a.since = note->since;
+	a.len = note->len;
+	memcpy(a.text, note->text, note->len);
 	return a;
 }

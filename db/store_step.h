@@ -22,4 +22,12 @@ struct rate_args {
 struct rate_answer rate_step(struct rate_level *level, const struct rate_args *args,
     int64_t now, int64_t *expires);
 
+/* Put *text (at most RECORD_NOTE_MAX octets; NULL: only read) in the place of *note,
+ * which is all zero when there is none.  The same text again goes on being known since
+ * it was first. */
+struct note_answer note_step(struct note *note, const struct str *text, int64_t now);
+
+/* from + seconds, at most INT64_MAX. */
+int64_t store_later(int64_t from, int64_t seconds);
+
 #endif

@@ -55,6 +55,20 @@ rate(const redisReply *r)
 }
 
 static void
+note(const redisReply *r)
+{
+	struct note_answer a = { .since = -77 };
+	uint64_t bad = 0;
+
+	if (store_reply_note(r, &a, &bad) != STORE_REPLY_OK) {
+		if (a.since != -77 || bad != 0)
+			abort();
+	} else if (a.state != STORE_OK || a.len > STORE_NOTE_MAX || bad > 16) {
+		abort();
+	}
+}
+
+static void
 other(const redisReply *r)
 {
 	struct store_stats st = { 0 };
@@ -83,6 +97,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		greylist(r);
 		event(r);
 		rate(r);
+		note(r);
 		other(r);
 		freeReplyObject(r);
 	}

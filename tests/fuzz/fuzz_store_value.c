@@ -16,6 +16,7 @@ step(struct record *r)
 {
 	static const struct greylist_times times = { 300, 172800, 3024000, 5, 3024000 };
 	const struct rate_args args = { 1, 10, 3, 60 };
+	const struct str text = STR("text");
 	struct greylist_triple triple = { 0 };
 	struct greylist_client client = { 0 };
 	int64_t now = r->indexed, a, b;
@@ -32,6 +33,9 @@ step(struct record *r)
 		break;
 	case RECORD_RATE:
 		rate_step(&r->rate, &args, now, &a);
+		break;
+	case RECORD_NOTE:
+		note_step(&r->note, &text, now);
 		break;
 	}
 }

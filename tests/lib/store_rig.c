@@ -96,6 +96,15 @@ rig_rate_of(struct future *f)
 	return a;
 }
 
+struct note_answer
+rig_note_of(struct future *f)
+{
+	ck_assert(future_wait(f, clock_mono_ms() + RIG_WAIT_MS));
+	struct note_answer a = *(struct note_answer *)future_value(f);
+	future_unref(f);
+	return a;
+}
+
 struct ipnet
 rig_net(const char *text)
 {

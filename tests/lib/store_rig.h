@@ -28,6 +28,7 @@ struct store *rig_opened(const struct store_conf *conf, const char *boot_id);
 struct greylist_answer rig_greylist_of(struct future *f);
 struct event_answer rig_event_of(struct future *f);
 struct rate_answer rig_rate_of(struct future *f);
+struct note_answer rig_note_of(struct future *f);
 
 struct ipnet rig_net(const char *text);
 /* One try of a triple outside any network; the store must answer. */

@@ -44,6 +44,18 @@ static const struct record records[] = {
 	    .rate = { INT64_MAX, T0 },
 	    .name = { long_name, sizeof(long_name) },
 	    .name_len = sizeof(long_name) },
+	{ .kind = RECORD_NOTE,
+	    .expires = T0,
+	    .indexed = T0,
+	    .note = { true, T0 - 1, 4, "a\0b " },
+	    .name = { "list|n", 6 },
+	    .name_len = 6 },
+	{ .kind = RECORD_NOTE,
+	    .expires = T0,
+	    .indexed = T0,
+	    .note = { true, T0 - 1, 0, "" },
+	    .name = { "list|", 5 },
+	    .name_len = 5 },
 };
 
 START_TEST(round_trip)
@@ -90,6 +102,7 @@ static const struct change {
 	{ "negative tries", 35, 0xff, RECORD_BAD },
 	{ "no tries", 42, 0, RECORD_BAD },
 	{ "longer name", 44, 4, RECORD_BAD },
+	{ "a note that is too long", 1, 'n', RECORD_BAD },
 	{ "another name", 45, 'x', RECORD_OK },
 };
 

@@ -147,14 +147,19 @@ static const struct planted {
 	const char *type; /* command that makes the key, or NULL: a string of this: */
 	const char *value;
 	size_t len;
+	bool note; /* could be one, that expired */
 } plants[] = {
-	{ "LPUSH", NULL, 0 }, { "SADD", NULL, 0 }, { "XADD", NULL, 0 },
-	{ NULL, "garbage", 7 }, { NULL, "\0\xff\x01", 3 }, { NULL, "1", 1 },
-	{ NULL, "0 0 0 0 9007199254740993", 24 }, { NULL, "-1 0 -1 0 1900000000", 20 },
-	{ NULL, "nan nan nan nan nan", 19 }, { NULL, "0x1 0x1 0x1 0x1 0x7fffffff", 26 },
-	{ NULL, "1e3 1e3 1e3 1e3 1e10", 20 }, { NULL, "0 0 0 0 1900000000 7 8 9", 24 },
-	{ NULL, " 0 0 0 1900000000", 17 },
-	{ NULL, NULL, 50 << 20 }, /* so many octets */
+	{ "LPUSH", NULL, 0, false }, { "SADD", NULL, 0, false },
+	{ "XADD", NULL, 0, false }, { NULL, "garbage", 7, false },
+	{ NULL, "\0\xff\x01", 3, false }, { NULL, "1", 1, false },
+	{ NULL, "0 0 0 0 9007199254740993", 24, true },
+	{ NULL, "-1 0 -1 0 1900000000", 20, true },
+	{ NULL, "nan nan nan nan nan", 19, false },
+	{ NULL, "0x1 0x1 0x1 0x1 0x7fffffff", 26, false },
+	{ NULL, "1e3 1e3 1e3 1e3 1e10", 20, false },
+	{ NULL, "0 0 0 0 1900000000 7 8 9", 24, true },
+	{ NULL, " 0 0 0 1900000000", 17, false },
+	{ NULL, NULL, 50 << 20, false }, /* so many octets */
 };
 
 static void
@@ -182,7 +187,8 @@ START_TEST(foreign_values)
 {
 	static const char *const keys[] = { "postern:1:t:{=c}k", "postern:1:c:{=c}",
 		"postern:1:r:{=b}", "postern:1:e:{=192.0.2.0/24}spam",
-		"postern:1:e:{=192.0.2.0/24}virus", "postern:1:e:{=192.0.2.0/24}trap" };
+		"postern:1:e:{=192.0.2.0/24}virus", "postern:1:e:{=192.0.2.0/24}trap",
+		"postern:1:n:{=n}list" };
 	struct store_conf conf = common_conf();
 	struct store *s = rig_opened(&conf, NULL);
 	struct ipnet net = rig_net("192.0.2.0/24");
@@ -199,7 +205,9 @@ START_TEST(foreign_values)
 	ck_assert_int_eq(a.level, 1);
 	ck_assert_int_eq(
 	    rig_event_of(store_event_add(s, &net, EVENT_SPAM, 3, 60, T0)).weight, 3);
-	ck_assert_uint_eq(rig_counted("postern_store_redis_bad_values_total"), 6);
+	ck_assert(!rig_note_of(store_note_get(s, NOTE_LIST, STR("n"), T0)).found);
+	ck_assert_uint_eq(rig_counted("postern_store_redis_bad_values_total"),
+	    plants[_i].note ? 6 : 7);
 	/* What was written over is whole. */
 	ck_assert_int_eq(rig_try(s, "c", "k", T0 + 1), GREYLIST_EARLY);
 	ck_assert_int_eq(
@@ -223,6 +231,7 @@ START_TEST(keys_have_a_life)
 		{ "postern:1:c:{=c}", 30 * RIG_DAY, 30 * RIG_DAY + 60 },
 		{ "postern:1:e:{=2001:db8::/64}trap", 7 * RIG_DAY, 7 * RIG_DAY + 60 },
 		{ "postern:1:r:{=leaks}", 600, 660 },
+		{ "postern:1:n:{=n}list", 60, 120 },
 		{ "postern:1:r:{=never}", 1100 * RIG_DAY - 10, 1100 * RIG_DAY },
 	};
 
@@ -232,7 +241,8 @@ START_TEST(keys_have_a_life)
 	rig_event_of(store_event_add(s, &net, EVENT_TRAP, 1, 7 * RIG_DAY, T0));
 	rig_rate_of(store_rate_add(s, STR("leaks"), 10, 10, 1, 60, T0));
 	rig_rate_of(store_rate_add(s, STR("never"), 10, 10, 0, 60, T0));
-	ck_assert_str_eq(rig_server_ask(&common, "DBSIZE"), "6");
+	rig_note_of(store_note_put(s, NOTE_LIST, STR("n"), STR("text"), 60, T0));
+	ck_assert_str_eq(rig_server_ask(&common, "DBSIZE"), "7");
 	for (int i = 0; i < N(keys); i++) {
 		char *command = xasprintf("TTL %s", keys[i].key);
 		long ttl = strtol(rig_server_ask(&common, command), NULL, 10);

@@ -81,7 +81,7 @@ START_TEST(error_classes)
 }
 END_TEST
 
-enum kind { GREYLIST, EVENT, RATE, DIGEST, TIME };
+enum kind { GREYLIST, EVENT, RATE, NOTE, DIGEST, TIME };
 
 static const struct {
 	enum kind kind;
@@ -123,6 +123,22 @@ static const struct {
 	{ RATE, "*4\r\n:0\r\n:9\r\n:-2\r\n:0\r\n", STORE_REPLY_BAD, 0 },
 	{ RATE, "*4\r\n:2\r\n:9\r\n:0\r\n:0\r\n", STORE_REPLY_BAD, 0 },
 	{ RATE, "*4\r\n:1\r\n:-9\r\n:0\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*4\r\n:1\r\n:1800000000\r\n$2\r\nab\r\n:0\r\n", STORE_REPLY_OK,
+	    1800000000 },
+	{ NOTE, "*4\r\n:0\r\n:0\r\n$0\r\n\r\n:1\r\n", STORE_REPLY_OK, 0 },
+	{ NOTE, "*4\r\n:2\r\n:1\r\n$0\r\n\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*4\r\n:1\r\n:1\r\n$0\r\n\r\n:17\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*4\r\n:1\r\n:1\r\n$-1\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*4\r\n:1\r\n:1\r\n:1\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*4\r\n:1\r\n$1\r\n1\r\n$0\r\n\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE, "*3\r\n:1\r\n:1\r\n$0\r\n\r\n", STORE_REPLY_BAD, 0 },
+	{ NOTE,
+	    "*4\r\n:1\r\n:1\r\n$201\r\n"
+	    "0123456789012345678901234567890123456789012345678901234567890123456789"
+	    "0123456789012345678901234567890123456789012345678901234567890123456789"
+	    "0123456789012345678901234567890123456789012345678901234567890\r\n:0\r\n",
+	    STORE_REPLY_BAD, 0 },
+	{ NOTE, "-READONLY no\r\n", STORE_REPLY_AWAY, 0 },
 	{ DIGEST, "$40\r\n0123456789abcdef0123456789abcdef01234567\r\n", STORE_REPLY_OK,
 	    0 },
 	{ DIGEST, "$40\r\n0123456789ABCDEF0123456789abcdef01234567\r\n",
@@ -151,6 +167,7 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	struct greylist_seen seen = { 0 };
 	struct event_answer event = { 0 };
 	struct rate_answer rate = { 0 };
+	struct note_answer note = { 0 };
 	char digest[41] = "";
 	uint64_t bad = 0;
 	enum store_reply class = STORE_REPLY_BAD;
@@ -167,6 +184,10 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	case RATE:
 		class = store_reply_rate(r, &rate, &bad);
 		*first = rate.level;
+		break;
+	case NOTE:
+		class = store_reply_note(r, &note, &bad);
+		*first = note.since;
 		break;
 	case DIGEST:
 		class = store_reply_digest(r, digest);
