@@ -107,6 +107,7 @@ store_request_reads(const struct store_request *r)
 	switch (r->op) {
 	case STORE_GREYLIST:
 	case STORE_RATE:
+	case STORE_HOLD:
 		return false;
 	case STORE_EVENT:
 		return r->weight == 0;
@@ -294,7 +295,7 @@ store_note_put(struct store *s, enum note_kind kind, struct str name, struct str
 
 	r->put = true;
 	r->keep = keep < 0 ? 0 : keep;
-	return r->key.len == 0 ? refuse(r) : submit(s, r);
+	return r->key.p == NULL ? refuse(r) : submit(s, r);
 }
 
 struct future *
@@ -302,7 +303,42 @@ store_note_get(struct store *s, enum note_kind kind, struct str name, int64_t no
 {
 	struct store_request *r = note_request(kind, name, STR(""), now);
 
-	return r->key.len == 0 ? refuse(r) : submit(s, r);
+	return r->key.p == NULL ? refuse(r) : submit(s, r);
+}
+
+static struct store_request *
+hold_request(struct str name, struct str holder, int64_t now)
+{
+	bool fits = name.len <= STORE_NAME_MAX && holder.len <= STORE_NAME_MAX;
+	struct store_request *r =
+	    request_new(STORE_HOLD, now, fits ? name.len + holder.len : 0);
+	size_t used = 0;
+
+	if (!fits)
+		return r;
+	r->key = request_text(r, &used, name);
+	r->holder = request_text(r, &used, holder);
+	return r;
+}
+
+struct future *
+store_hold_take(struct store *s, struct str name, struct str holder, int64_t limit,
+    int64_t keep, int64_t now)
+{
+	struct store_request *r = hold_request(name, holder, now);
+
+	r->put = true;
+	r->keep = keep < 0 ? 0 : keep;
+	r->limit = limit < 0 ? 0 : limit > STORE_HOLD_MAX ? STORE_HOLD_MAX : limit;
+	return r->holder.p == NULL ? refuse(r) : submit(s, r);
+}
+
+struct future *
+store_hold_drop(struct store *s, struct str name, struct str holder, int64_t now)
+{
+	struct store_request *r = hold_request(name, holder, now);
+
+	return r->holder.p == NULL ? refuse(r) : submit(s, r);
 }
 
 int

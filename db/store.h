@@ -128,6 +128,22 @@ struct future *store_note_put(struct store *s, enum note_kind kind, struct str n
 struct future *store_note_get(
     struct store *s, enum note_kind kind, struct str name, int64_t now);
 
+/* Concurrency that heals: a name has a number of places, and each holder has one of
+ * them until now+keep, unless it takes it again, which renews it.  Whoever dies leaves
+ * its place by itself. */
+#define STORE_HOLD_MAX 1000 /* places of a name; a larger limit counts as that */
+struct hold_answer {
+	enum store_state state;
+	bool allowed; /* take: has a place now; drop: had one */
+	int64_t held; /* places taken after the call */
+};
+/* limit: places of the name.  A holder that has one keeps it even when there are fewer
+ * now. */
+struct future *store_hold_take(struct store *s, struct str name, struct str holder,
+    int64_t limit, int64_t keep, int64_t now);
+struct future *store_hold_drop(
+    struct store *s, struct str name, struct str holder, int64_t now);
+
 /* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <xxhash.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -219,6 +220,30 @@ apply_note(struct table_txn *tx, struct store_request *r)
 }
 
 static int
+apply_hold(struct table_txn *tx, struct store_request *r)
+{
+	struct hold_args args = { .holder = XXH3_64bits(r->holder.p, r->holder.len),
+		.drop = !r->put,
+		.limit = r->limit,
+		.keep = r->keep };
+	uint8_t octets[RECORD_PLACES_MAX * RECORD_PLACE];
+	struct hold_set set;
+	struct record hold;
+	bool found;
+	int rc = table_get(tx, RECORD_HOLD, r->key, r->now, &hold);
+
+	if (rc != 0)
+		return rc;
+	hold_read(&hold.hold, &set);
+	r->answer.hold = hold_step(&set, &args, r->now, &hold.expires);
+	if (set.n == 0)
+		return table_delete(tx, RECORD_HOLD, r->key, &found);
+	hold_write(&set, octets);
+	hold.hold = (struct hold){ set.n, octets };
+	return table_put(tx, &hold);
+}
+
+static int
 apply(struct embedded *e, struct table_txn *tx, struct store_request *r)
 {
 	struct store_stats *stats = &r->answer.stats;
@@ -232,6 +257,8 @@ apply(struct embedded *e, struct table_txn *tx, struct store_request *r)
 		return apply_rate(tx, r);
 	case STORE_NOTE:
 		return apply_note(tx, r);
+	case STORE_HOLD:
+		return apply_hold(tx, r);
 	case STORE_STATS:
 		*stats = (struct store_stats){ .entries = table_entries(tx),
 			.bytes = (uint64_t)(tx->bytes < 0 ? 0 : tx->bytes),

@@ -13,6 +13,7 @@ enum store_op {
 	STORE_RATE,
 	STORE_STATS,
 	STORE_NOTE,
+	STORE_HOLD,
 };
 
 /* One question, with room for its answer.  The engine owns it from submit on and gives
@@ -25,15 +26,17 @@ struct store_request {
 	int64_t now; /* wall seconds, the caller's */
 	char *text; /* owns what the parts below point to */
 	struct str key; /* triple, "kind|network" of an event, "kind|name" of a note,
-			   name of a bucket */
+			   name of a bucket or a hold */
 	struct str client; /* of a triple */
 	struct str
 	    void_by[2]; /* of a triple: keys of the events that void; len 0: none */
 	struct greylist_times times;
 	int64_t weight; /* of an event; 0: only read */
-	int64_t keep; /* of an event, a note */
-	bool put; /* a note; else it is only read */
+	int64_t keep; /* of an event, a note, a hold */
+	bool put; /* a note, or a holder in its place; else read, or drop */
 	struct str note; /* its text */
+	struct str holder;
+	int64_t limit; /* of places */
 	struct rate_args rate;
 	union {
 		enum store_state state; /* the first member of each */
@@ -41,6 +44,7 @@ struct store_request {
 		struct event_answer event;
 		struct rate_answer bucket;
 		struct note_answer note;
+		struct hold_answer hold;
 		struct store_stats stats;
 	} answer;
 };

@@ -29,6 +29,8 @@ body_min(unsigned kind)
 	switch (kind) {
 	case RECORD_NOTE:
 		return 10;
+	case RECORD_HOLD:
+		return 2;
 	case RECORD_TRIPLE:
 		return 25;
 	case RECORD_CLIENT:
@@ -75,18 +77,32 @@ note_read(const uint8_t *p, size_t len, struct note *out)
 	return true;
 }
 
+static bool
+places_read(const uint8_t *p, size_t len, struct hold *out)
+{
+	*out = (struct hold){ be16_get(p), p + 2 };
+	return out->n <= RECORD_PLACES_MAX && len >= 2 + out->n * RECORD_PLACE;
+}
+
 static size_t
 body_len(const struct record *r)
 {
-	return body_min(r->kind) + (r->kind == RECORD_NOTE ? r->note.len : 0);
+	return body_min(r->kind) +
+	    (r->kind == RECORD_NOTE	  ? r->note.len
+		    : r->kind == RECORD_HOLD ? r->hold.n * RECORD_PLACE
+					     : 0);
 }
 
 /* len: of what is left of the record, body_min() at least. */
 static bool
 body_read(const uint8_t *p, size_t len, struct record *out)
 {
-	int64_t a = be64_get(p), b = out->kind == RECORD_NOTE ? 0 : be64_get(p + 8);
+	int64_t a = 0, b = 0;
 
+	if (body_min(out->kind) >= 16) {
+		a = be64_get(p);
+		b = be64_get(p + 8);
+	}
 	switch (out->kind) {
 	case RECORD_TRIPLE:
 		return triple_read(p, &out->triple);
@@ -104,6 +120,8 @@ body_read(const uint8_t *p, size_t len, struct record *out)
 		return a >= 0;
 	case RECORD_NOTE:
 		return note_read(p, len, &out->note);
+	case RECORD_HOLD:
+		return places_read(p, len, &out->hold);
 	}
 	return false;
 }
@@ -166,6 +184,12 @@ body_write(const struct record *r, uint8_t *p)
 		be64_put(p, r->note.since);
 		be16_put(p + 8, r->note.len);
 		memcpy(p + 10, r->note.text, r->note.len);
+		return;
+	case RECORD_HOLD:
+		assert(r->hold.n <= RECORD_PLACES_MAX);
+		be16_put(p, r->hold.n);
+		if (r->hold.n > 0)
+			memcpy(p + 2, r->hold.places, r->hold.n * RECORD_PLACE);
 		return;
 	}
 }

@@ -3,7 +3,8 @@
  *
  *     offset  octets
  *     0       1       schema version of the body
- *     1       1       kind: 't' triple, 'c' client, 'e' event, 'r' rate, 'n' note
+ *     1       1       kind: 't' triple, 'c' client, 'e' event, 'r' rate, 'n' note,
+ *                     'h' hold
  *     2       8       expires: wall seconds after which it may be forgotten
  *     10      8       indexed: where it stands in the expiry index; <= expires
  *     18      ..      body by kind, version 1:
@@ -12,6 +13,7 @@
  *                       e  weight 8, last 8, keep 8
  *                       r  level 8 (10^-9 units), stamp 8
  *                       n  since 8, length 2 (<= 200), as many octets of text
+ *                       h  count 2 (<= 1000), as many places: until 8, XXH3 of holder 8
  *     end     2+n     length of the whole name, then its first 600 octets
  *
  * Numbers are big-endian.  The first 18 octets are the same in every version, so that a
@@ -31,7 +33,9 @@
 #define RECORD_HEAD 18
 #define RECORD_NAME_KEPT 600
 #define RECORD_NOTE_MAX 200
-#define RECORD_BODY_MAX (8 + 2 + RECORD_NOTE_MAX)
+#define RECORD_PLACES_MAX 1000
+#define RECORD_PLACE 16 /* octets */
+#define RECORD_BODY_MAX (2 + RECORD_PLACES_MAX * RECORD_PLACE)
 #define RECORD_MAX (RECORD_HEAD + RECORD_BODY_MAX + 2 + RECORD_NAME_KEPT) /* octets */
 
 enum record_kind {
@@ -40,6 +44,7 @@ enum record_kind {
 	RECORD_EVENT = 'e',
 	RECORD_RATE = 'r',
 	RECORD_NOTE = 'n',
+	RECORD_HOLD = 'h',
 };
 
 struct event_sum {
@@ -58,6 +63,13 @@ struct note {
 	char text[RECORD_NOTE_MAX];
 };
 
+/* Who has a place, and how long.  Octets, because most are few and some are many: n
+ * places as in the record, borrowed. */
+struct hold {
+	size_t n;
+	const uint8_t *places;
+};
+
 struct record {
 	enum record_kind kind;
 	int64_t expires, indexed;
@@ -67,6 +79,7 @@ struct record {
 		struct event_sum event;
 		struct rate_level rate;
 		struct note note;
+		struct hold hold;
 	};
 	struct str name; /* borrowed; what is kept of it when it was read */
 	size_t name_len; /* of the whole */

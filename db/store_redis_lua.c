@@ -222,6 +222,36 @@ static const char note_source[] = PRELUDE
     "end\n"
     "return failed or { found, since or 0, since and old or '', bad }\n";
 
+/* hold_step().  A sorted set: holders by the last second in which they hold. */
+static const char hold_source[] = PRELUDE
+    "local key, take, holder, limit = KEYS[1], ARGV[2], ARGV[3], A[4]\n"
+    "local function ask(...)\n"
+    "  if failed then return 0 end\n"
+    "  local r = redis.pcall(...)\n"
+    "  if type(r) == 'table' and r.err then\n"
+    "    failed = r\n"
+    "    return 0\n"
+    "  end\n"
+    "  return r\n"
+    "end\n"
+    "ask('ZREMRANGEBYSCORE', key, '-inf', '(' .. text(now))\n"
+    "if failed and string.find(failed.err, 'WRONGTYPE', 1, true) then\n"
+    "  failed = refuse()\n"
+    "  ask('DEL', key)\n"
+    "end\n"
+    "local own = ask('ZSCORE', key, holder)\n"
+    "local held, allowed = ask('ZCARD', key), own and 1 or 0\n"
+    "if failed then return failed end\n"
+    "if take ~= '1' then\n"
+    "  if own then held = held - ask('ZREM', key, holder) end\n"
+    "elseif own or held < limit then\n"
+    "  allowed, held = 1, held + (own and 0 or 1)\n"
+    "  ask('ZADD', key, text(later(now, A[5])), holder)\n"
+    "  local last = ask('ZRANGE', key, -1, -1, 'WITHSCORES')\n"
+    "  if not failed then ask('EXPIRE', key, life(now, tonumber(last[2]))) end\n"
+    "end\n"
+    "return failed or { allowed, held, bad }\n";
+
 struct str
 store_script_source(enum store_script script)
 {
@@ -234,6 +264,8 @@ store_script_source(enum store_script script)
 		return (struct str){ rate_source, sizeof(rate_source) - 1 };
 	case STORE_SCRIPT_NOTE:
 		return (struct str){ note_source, sizeof(note_source) - 1 };
+	case STORE_SCRIPT_HOLD:
+		return (struct str){ hold_source, sizeof(hold_source) - 1 };
 	case STORE_SCRIPTS:
 		break;
 	}

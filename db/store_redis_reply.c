@@ -211,6 +211,21 @@ store_reply_note(const redisReply *reply, struct note_answer *out, uint64_t *bad
 	return STORE_REPLY_OK;
 }
 
+enum store_reply
+store_reply_hold(const redisReply *reply, struct hold_answer *out, uint64_t *bad_values)
+{
+	int64_t v[3];
+	enum store_reply class = numbers(reply, 3, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0 || v[0] > 1 || v[1] < 0)
+		return STORE_REPLY_BAD;
+	*out = (struct hold_answer){ STORE_OK, v[0] == 1, v[1] };
+	*bad_values = (uint64_t)v[2];
+	return STORE_REPLY_OK;
+}
+
 /* The number at the start of s, up to a comma or its end. */
 static bool
 number_at(struct str s, uint64_t *out)
@@ -286,6 +301,8 @@ store_reply_answer(const redisReply *reply, int64_t database, struct store_reque
 		return store_reply_rate(reply, &r->answer.bucket, bad_values);
 	case STORE_NOTE:
 		return store_reply_note(reply, &r->answer.note, bad_values);
+	case STORE_HOLD:
+		return store_reply_hold(reply, &r->answer.hold, bad_values);
 	case STORE_STATS:
 		return store_reply_stats(reply, database, &r->answer.stats);
 	}

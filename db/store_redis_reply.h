@@ -38,6 +38,8 @@ enum store_reply store_reply_rate(
     const redisReply *reply, struct rate_answer *out, uint64_t *bad_values);
 enum store_reply store_reply_note(
     const redisReply *reply, struct note_answer *out, uint64_t *bad_values);
+enum store_reply store_reply_hold(
+    const redisReply *reply, struct hold_answer *out, uint64_t *bad_values);
 /* INFO; entries: of this database. */
 enum store_reply store_reply_stats(
     const redisReply *reply, int64_t database, struct store_stats *out);

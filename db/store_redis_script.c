@@ -114,6 +114,8 @@ store_request_script(const struct store_request *r)
 		return STORE_SCRIPT_RATE;
 	case STORE_NOTE:
 		return STORE_SCRIPT_NOTE;
+	case STORE_HOLD:
+		return STORE_SCRIPT_HOLD;
 	case STORE_STATS:
 		break;
 	}
@@ -169,6 +171,15 @@ store_request_args(struct store_command *c, const char *prefix,
 		store_command_int(c, r->put);
 		add_within(c, r->keep, 0, INT64_MAX);
 		store_command_add(c, r->note);
+		break;
+	case STORE_HOLD:
+		store_command_int(c, 1);
+		add_key(c, prefix, "h", r->key, STR(""));
+		add_number(c, r->now);
+		store_command_int(c, r->put);
+		store_command_add(c, r->holder);
+		add_within(c, r->limit, 0, STORE_HOLD_MAX);
+		add_within(c, r->keep, 0, INT64_MAX);
 		break;
 	case STORE_STATS:
 		break;

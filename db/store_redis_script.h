@@ -14,6 +14,7 @@ enum store_script {
 	STORE_SCRIPT_EVENT, /* adds to one key, or (weight 0) sums up several */
 	STORE_SCRIPT_RATE,
 	STORE_SCRIPT_NOTE,
+	STORE_SCRIPT_HOLD,
 	STORE_SCRIPTS,
 };
 

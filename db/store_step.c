@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Sums that decay, buckets that leak, notes.  A clock that stepped back counts as one that
+/* Sums that decay, buckets that leak, notes, places.  A clock that stepped back counts as one that
  * stands still; sums saturate. */
 #include "db/store_step.h"
 
 #include <assert.h>
 
+_Static_assert(RECORD_PLACES_MAX == STORE_HOLD_MAX, "all places can be kept");
 _Static_assert(RECORD_NOTE_MAX == STORE_NOTE_MAX, "what is asked can be kept");
 
 #define NANO INT64_C(1000000000)
@@ -118,5 +119,74 @@ note_step(struct note *note, const struct str *text, int64_t now)
 	a.since = note->since;
 	a.len = note->len;
 	memcpy(a.text, note->text, note->len);
+	return a;
+}
+
+void
+hold_read(const struct hold *in, struct hold_set *set)
+{
+	set->n = in->n;
+	for (size_t i = 0; i < in->n; i++) {
+		const uint8_t *p = in->places + i * RECORD_PLACE;
+
+		set->place[i] =
+		    (struct hold_place){ be64_get(p), (uint64_t)be64_get(p + 8) };
+	}
+}
+
+void
+hold_write(const struct hold_set *set, uint8_t *out)
+{
+	for (size_t i = 0; i < set->n; i++, out += RECORD_PLACE) {
+		be64_put(out, set->place[i].until);
+		be64_put(out + 8, (int64_t)set->place[i].holder);
+	}
+}
+
+/* Forget the places whose time is over; returns the holder's, NULL: it has none. */
+static struct hold_place *
+hold_sweep(struct hold_set *set, uint64_t holder, int64_t now)
+{
+	struct hold_place *own = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < set->n; i++) {
+		if (set->place[i].until < now)
+			continue;
+		set->place[n] = set->place[i];
+		if (set->place[n].holder == holder)
+			own = &set->place[n];
+		n++;
+	}
+	set->n = n;
+	return own;
+}
+
+struct hold_answer
+hold_step(
+    struct hold_set *set, const struct hold_args *args, int64_t now, int64_t *expires)
+{
+	struct hold_place *own = hold_sweep(set, args->holder, now);
+	struct hold_answer a = { .state = STORE_OK, .allowed = own != NULL };
+	int64_t limit = clamp(args->limit, RECORD_PLACES_MAX);
+
+	if (args->drop) {
+		if (own != NULL)
+			*own = set->place[--set->n];
+	} else {
+		if (own == NULL && (int64_t)set->n < limit)
+			own = &set->place[set->n++];
+		a.allowed = own != NULL;
+		if (own != NULL)
+			*own = (struct hold_place){
+				store_later(now, clamp(args->keep, INT64_MAX)),
+				args->holder
+			};
+	}
+	*expires = 0;
+	for (size_t i = 0; i < set->n; i++)
+		if (set->place[i].until > *expires)
+			*expires = set->place[i].until;
+	a.held = (int64_t)set->n;
 	return a;
 }

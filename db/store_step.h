@@ -27,6 +27,27 @@ struct rate_answer rate_step(struct rate_level *level, const struct rate_args *a
  * it was first. */
 struct note_answer note_step(struct note *note, const struct str *text, int64_t now);
 
+/* One holder takes (or, drop, leaves) a place of *set; places whose time is over are
+ * free. *expires: when the last one will be; 0: nothing is held. */
+struct hold_place {
+	int64_t until; /* wall seconds, the last in which it is held */
+	uint64_t holder; /* hash of its name */
+};
+struct hold_set {
+	size_t n;
+	struct hold_place place[RECORD_PLACES_MAX];
+};
+struct hold_args {
+	uint64_t holder;
+	bool drop;
+	int64_t limit, keep;
+};
+struct hold_answer hold_step(
+    struct hold_set *set, const struct hold_args *args, int64_t now, int64_t *expires);
+/* A record's places and back; out: room for all of set. */
+void hold_read(const struct hold *in, struct hold_set *set);
+void hold_write(const struct hold_set *set, uint8_t *out);
+
 /* from + seconds, at most INT64_MAX. */
 int64_t store_later(int64_t from, int64_t seconds);
 

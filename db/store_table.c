@@ -245,6 +245,28 @@ table_put(struct table_txn *tx, struct record *r)
 	return mdb_put(tx->txn, tx->table->data, &key, &put, 0);
 }
 
+int
+table_delete(struct table_txn *tx, enum record_kind kind, struct str name, bool *found)
+{
+	uint8_t octets[TABLE_KEY];
+	MDB_val key = val(octets, sizeof(octets)), got;
+	struct record old;
+
+	*found = false;
+	table_key(tx->table, kind, name, octets);
+	int rc = mdb_get(tx->txn, tx->table->data, &key, &got);
+	if (rc != 0)
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	if (record_decode(val_str(&got), &old) != RECORD_BAD)
+		rc = index_delete(tx, old.indexed, octets);
+	if (rc != 0)
+		return rc;
+	*found = true;
+	tx->changed = true;
+	tx->bytes -= (int64_t)(TABLE_KEY + got.mv_size + ROW_OVERHEAD);
+	return mdb_del(tx->txn, tx->table->data, &key, NULL);
+}
+
 /* What the first row of the index says about its record. */
 struct due {
 	int64_t when;

@@ -40,6 +40,10 @@ int table_get(struct table_txn *tx, enum record_kind kind, struct str name, int6
 /* Write it with its expires; indexed is kept here. */
 int table_put(struct table_txn *tx, struct record *r);
 
+/* Forget the record of this name.  *found: there was one, expired or not. */
+int table_delete(
+    struct table_txn *tx, enum record_kind kind, struct str name, bool *found);
+
 /* Forget up to max records that expired before now.  *left: more are due. */
 int table_sweep(struct table_txn *tx, int64_t now, size_t max, size_t *n, bool *left);
 /* Forget n records, the first to expire first, whether they are due or not. */

@@ -69,6 +69,20 @@ note(const redisReply *r)
 }
 
 static void
+hold(const redisReply *r)
+{
+	struct hold_answer a = { .held = -77 };
+	uint64_t bad = 0;
+
+	if (store_reply_hold(r, &a, &bad) != STORE_REPLY_OK) {
+		if (a.held != -77 || bad != 0)
+			abort();
+	} else if (a.state != STORE_OK || a.held < 0 || bad > 16) {
+		abort();
+	}
+}
+
+static void
 other(const redisReply *r)
 {
 	struct store_stats st = { 0 };
@@ -98,6 +112,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		event(r);
 		rate(r);
 		note(r);
+		hold(r);
 		other(r);
 		freeReplyObject(r);
 	}

@@ -17,6 +17,8 @@ step(struct record *r)
 	static const struct greylist_times times = { 300, 172800, 3024000, 5, 3024000 };
 	const struct rate_args args = { 1, 10, 3, 60 };
 	const struct str text = STR("text");
+	const struct hold_args take = { 7, false, RECORD_PLACES_MAX, 60 };
+	static struct hold_set set;
 	struct greylist_triple triple = { 0 };
 	struct greylist_client client = { 0 };
 	int64_t now = r->indexed, a, b;
@@ -36,6 +38,11 @@ step(struct record *r)
 		break;
 	case RECORD_NOTE:
 		note_step(&r->note, &text, now);
+		break;
+	case RECORD_HOLD:
+		hold_read(&r->hold, &set);
+		if (hold_step(&set, &take, now, &a).held > RECORD_PLACES_MAX)
+			abort();
 		break;
 	}
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Notes: what every engine does with them. */
+/* Notes and holds: what every engine does with them. */
 #include "tests/lib/store_conformance_facts.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/clock.h"
 #include "db/store_step.h"
 #include "tests/lib/store_rig.h"
 
@@ -165,6 +167,168 @@ START_TEST(notes_as_in_the_table)
 }
 END_TEST
 
+/* --- holds --- */
+
+/* Steps on one name, one behind the other. */
+static const struct {
+	int64_t at;
+	const char *holder;
+	bool drop;
+	int64_t limit, keep;
+	bool allowed;
+	int64_t held;
+} places[] = {
+	{ 0, "a", false, 0, 60, false, 0 },
+	{ 0, "a", false, -1, 60, false, 0 },
+	{ 0, "a", false, 2, 60, true, 1 },
+	{ 0, "b", false, 2, 100, true, 2 },
+	{ 0, "c", false, 2, 60, false, 2 },
+	{ 30, "a", false, 1, 60, true, 2 }, /* renewed although there are fewer now */
+	{ 61, "c", false, 2, 60, false, 2 },
+	{ 61, "c", true, 0, 0, false, 2 },
+	{ 61, "b", true, 0, 0, true, 1 },
+	{ 61, "b", true, 0, 0, false, 1 },
+	{ 61, "c", false, 2, 60, true, 2 },
+	{ 90, "d", false, 2, 60, false, 2 },
+	{ 91, "d", false, 2, 0, true, 2 }, /* a's time is over */
+	{ 91, "e", false, 2, 60, false, 2 },
+	{ 92, "e", false, 2, INT64_MAX, true, 2 },
+	{ 5000000, "", false, 2, -9, true, 2 },
+	{ 5000000, "e", true, 0, 0, true, 1 },
+	{ 5000000, "", true, 0, 0, true, 0 },
+};
+
+START_TEST(holds)
+{
+	struct store *s = fresh();
+
+	for (int i = 0; i < N(places); i++) {
+		struct str holder = str_of(places[i].holder);
+		int64_t now = T0 + places[i].at;
+		struct hold_answer a = rig_hold_of(places[i].drop
+			? store_hold_drop(s, STR("n"), holder, now)
+			: store_hold_take(s, STR("n"), holder, places[i].limit,
+			      places[i].keep, now));
+
+		ck_assert_int_eq(a.state, STORE_OK);
+		ck_assert_msg(a.allowed == places[i].allowed && a.held == places[i].held,
+		    "step %d: allowed %d, %lld held", i, a.allowed, (long long)a.held);
+	}
+	ck_assert_uint_eq(rig_stats_of(s).entries, 0);
+	ck_assert(
+	    rig_hold_of(store_hold_take(s, STR("m"), STR("x"), 1, 60, T0)).allowed);
+	ck_assert(
+	    rig_hold_of(store_hold_take(s, STR("n"), STR("x"), 1, 60, T0)).allowed);
+	store_close(s);
+}
+END_TEST
+
+START_TEST(holds_are_bounded)
+{
+	struct store *s = fresh();
+	char name[STORE_NAME_MAX + 1], holder[32];
+
+	for (int i = 0; i < STORE_HOLD_MAX + 2; i++) {
+		int len = snprintf(holder, sizeof(holder), "holder %d", i);
+		struct str h = { holder, (size_t)len };
+		struct hold_answer a =
+		    rig_hold_of(store_hold_take(s, STR("n"), h, INT64_MAX, 60, T0));
+
+		ck_assert_int_eq(a.allowed, i < STORE_HOLD_MAX);
+		ck_assert_int_eq(a.held, i < STORE_HOLD_MAX ? i + 1 : STORE_HOLD_MAX);
+	}
+	struct hold_answer a =
+	    rig_hold_of(store_hold_drop(s, STR("n"), STR("holder 500"), T0));
+	ck_assert(a.allowed && a.held == STORE_HOLD_MAX - 1);
+	a = rig_hold_of(store_hold_take(s, STR("n"), STR("x"), 5, 60, T0 + 61));
+	ck_assert(a.allowed && a.held == 1);
+	memset(name, 'x', sizeof(name));
+	struct str max = { name, STORE_NAME_MAX }, over = { name, STORE_NAME_MAX + 1 };
+	ck_assert(rig_hold_of(store_hold_take(s, max, max, 1, 60, T0)).allowed);
+	ck_assert_int_eq(
+	    rig_hold_of(store_hold_take(s, over, max, 1, 60, T0)).state, STORE_DOWN);
+	ck_assert_int_eq(
+	    rig_hold_of(store_hold_take(s, max, over, 1, 60, T0)).state, STORE_DOWN);
+	ck_assert_int_eq(
+	    rig_hold_of(store_hold_drop(s, max, over, T0)).state, STORE_DOWN);
+	store_close(s);
+}
+END_TEST
+
+struct taker {
+	struct store *store;
+	pthread_barrier_t *start;
+	bool allowed;
+};
+
+static void *
+take(void *arg)
+{
+	struct taker *t = arg;
+	char holder[32];
+	int len = snprintf(holder, sizeof(holder), "%p", arg);
+
+	pthread_barrier_wait(t->start);
+	struct future *f = store_hold_take(
+	    t->store, STR("n"), (struct str){ holder, (size_t)len }, 7, 60, T0);
+	if (future_wait(f, clock_mono_ms() + RIG_WAIT_MS))
+		t->allowed = ((struct hold_answer *)future_value(f))->allowed;
+	future_unref(f);
+	return NULL;
+}
+
+START_TEST(seven_get_in)
+{
+	struct store *s = fresh();
+	pthread_barrier_t start;
+	pthread_t thread[32];
+	struct taker taker[32];
+	int in = 0;
+
+	pthread_barrier_init(&start, NULL, 32);
+	for (int i = 0; i < 32; i++) {
+		taker[i] = (struct taker){ s, &start, false };
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, take, &taker[i]), 0);
+	}
+	for (int i = 0; i < 32; i++) {
+		pthread_join(thread[i], NULL);
+		in += taker[i].allowed;
+	}
+	pthread_barrier_destroy(&start);
+	ck_assert_int_eq(in, 7);
+	store_close(s);
+}
+END_TEST
+
+/* At random: each step is that of the function in C. */
+START_TEST(holds_as_in_the_table)
+{
+	struct store *s = fresh();
+	struct hold_set set = { .n = 0 };
+	int64_t now = T0, end;
+
+	seed = 41;
+	for (int i = 0; i < 2000; i++) {
+		char name[] = { (char)('a' + any(0, 7)) };
+		struct str holder = { name, 1 };
+		struct hold_args args = { (uint64_t)name[0], any(0, 3) == 0, any(0, 6),
+			any(0, 60) };
+
+		now += any(-3, 20);
+		struct hold_answer want = hold_step(&set, &args, now, &end);
+		struct hold_answer got = rig_hold_of(args.drop
+			? store_hold_drop(s, STR("n"), holder, now)
+			: store_hold_take(
+			      s, STR("n"), holder, args.limit, args.keep, now));
+		ck_assert_msg(got.state == STORE_OK && got.allowed == want.allowed &&
+			got.held == want.held,
+		    "step %d: allowed %d, %lld held; expected %d, %lld", i, got.allowed,
+		    (long long)got.held, want.allowed, (long long)want.held);
+	}
+	store_close(s);
+}
+END_TEST
+
 int
 store_conformance_facts_add(TCase *tc, struct store *(*fresh_store)(void))
 {
@@ -176,5 +340,9 @@ store_conformance_facts_add(TCase *tc, struct store *(*fresh_store)(void))
 	ANY(notes_of_a_kind, 1);
 	ANY(notes_are_octets, N(texts));
 	ANY(notes_as_in_the_table, 1);
+	ANY(holds, 1);
+	ANY(holds_are_bounded, 1);
+	ANY(seven_get_in, 1);
+	ANY(holds_as_in_the_table, 1);
 	return expected;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The part of the conformance suite that is about notes. */
+/* The part of the conformance suite that is about notes and holds. */
 #ifndef POSTERN_TESTS_STORE_CONFORMANCE_FACTS_H
 #define POSTERN_TESTS_STORE_CONFORMANCE_FACTS_H
 

@@ -105,6 +105,15 @@ rig_note_of(struct future *f)
 	return a;
 }
 
+struct hold_answer
+rig_hold_of(struct future *f)
+{
+	ck_assert(future_wait(f, clock_mono_ms() + RIG_WAIT_MS));
+	struct hold_answer a = *(struct hold_answer *)future_value(f);
+	future_unref(f);
+	return a;
+}
+
 struct ipnet
 rig_net(const char *text)
 {

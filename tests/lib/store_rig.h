@@ -29,6 +29,7 @@ struct greylist_answer rig_greylist_of(struct future *f);
 struct event_answer rig_event_of(struct future *f);
 struct rate_answer rig_rate_of(struct future *f);
 struct note_answer rig_note_of(struct future *f);
+struct hold_answer rig_hold_of(struct future *f);
 
 struct ipnet rig_net(const char *text);
 /* One try of a triple outside any network; the store must answer. */

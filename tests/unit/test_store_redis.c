@@ -188,7 +188,7 @@ START_TEST(foreign_values)
 	static const char *const keys[] = { "postern:1:t:{=c}k", "postern:1:c:{=c}",
 		"postern:1:r:{=b}", "postern:1:e:{=192.0.2.0/24}spam",
 		"postern:1:e:{=192.0.2.0/24}virus", "postern:1:e:{=192.0.2.0/24}trap",
-		"postern:1:n:{=n}list" };
+		"postern:1:n:{=n}list", "postern:1:h:{=n}" };
 	struct store_conf conf = common_conf();
 	struct store *s = rig_opened(&conf, NULL);
 	struct ipnet net = rig_net("192.0.2.0/24");
@@ -206,8 +206,10 @@ START_TEST(foreign_values)
 	ck_assert_int_eq(
 	    rig_event_of(store_event_add(s, &net, EVENT_SPAM, 3, 60, T0)).weight, 3);
 	ck_assert(!rig_note_of(store_note_get(s, NOTE_LIST, STR("n"), T0)).found);
+	ck_assert_int_eq(
+	    rig_hold_of(store_hold_take(s, STR("n"), STR("x"), 1, 60, T0)).held, 1);
 	ck_assert_uint_eq(rig_counted("postern_store_redis_bad_values_total"),
-	    plants[_i].note ? 6 : 7);
+	    plants[_i].note ? 7 : 8);
 	/* What was written over is whole. */
 	ck_assert_int_eq(rig_try(s, "c", "k", T0 + 1), GREYLIST_EARLY);
 	ck_assert_int_eq(
@@ -232,6 +234,7 @@ START_TEST(keys_have_a_life)
 		{ "postern:1:e:{=2001:db8::/64}trap", 7 * RIG_DAY, 7 * RIG_DAY + 60 },
 		{ "postern:1:r:{=leaks}", 600, 660 },
 		{ "postern:1:n:{=n}list", 60, 120 },
+		{ "postern:1:h:{=n}", 600, 660 },
 		{ "postern:1:r:{=never}", 1100 * RIG_DAY - 10, 1100 * RIG_DAY },
 	};
 
@@ -242,7 +245,9 @@ START_TEST(keys_have_a_life)
 	rig_rate_of(store_rate_add(s, STR("leaks"), 10, 10, 1, 60, T0));
 	rig_rate_of(store_rate_add(s, STR("never"), 10, 10, 0, 60, T0));
 	rig_note_of(store_note_put(s, NOTE_LIST, STR("n"), STR("text"), 60, T0));
-	ck_assert_str_eq(rig_server_ask(&common, "DBSIZE"), "7");
+	rig_hold_of(store_hold_take(s, STR("n"), STR("x"), 5, 600, T0));
+	rig_hold_of(store_hold_take(s, STR("n"), STR("y"), 5, 60, T0));
+	ck_assert_str_eq(rig_server_ask(&common, "DBSIZE"), "8");
 	for (int i = 0; i < N(keys); i++) {
 		char *command = xasprintf("TTL %s", keys[i].key);
 		long ttl = strtol(rig_server_ask(&common, command), NULL, 10);

@@ -81,7 +81,7 @@ START_TEST(error_classes)
 }
 END_TEST
 
-enum kind { GREYLIST, EVENT, RATE, NOTE, DIGEST, TIME };
+enum kind { GREYLIST, EVENT, RATE, NOTE, HOLD, DIGEST, TIME };
 
 static const struct {
 	enum kind kind;
@@ -138,6 +138,10 @@ static const struct {
 	    "0123456789012345678901234567890123456789012345678901234567890123456789"
 	    "0123456789012345678901234567890123456789012345678901234567890\r\n:0\r\n",
 	    STORE_REPLY_BAD, 0 },
+	{ HOLD, "*3\r\n:1\r\n:9\r\n:0\r\n", STORE_REPLY_OK, 9 },
+	{ HOLD, "*3\r\n:2\r\n:9\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ HOLD, "*3\r\n:0\r\n:-1\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ HOLD, "*2\r\n:0\r\n:1\r\n", STORE_REPLY_BAD, 0 },
 	{ NOTE, "-READONLY no\r\n", STORE_REPLY_AWAY, 0 },
 	{ DIGEST, "$40\r\n0123456789abcdef0123456789abcdef01234567\r\n", STORE_REPLY_OK,
 	    0 },
@@ -168,6 +172,7 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	struct event_answer event = { 0 };
 	struct rate_answer rate = { 0 };
 	struct note_answer note = { 0 };
+	struct hold_answer hold = { 0 };
 	char digest[41] = "";
 	uint64_t bad = 0;
 	enum store_reply class = STORE_REPLY_BAD;
@@ -188,6 +193,10 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	case NOTE:
 		class = store_reply_note(r, &note, &bad);
 		*first = note.since;
+		break;
+	case HOLD:
+		class = store_reply_hold(r, &hold, &bad);
+		*first = hold.held;
 		break;
 	case DIGEST:
 		class = store_reply_digest(r, digest);
