@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* postern-access: binds libmilter's callbacks to the engine of the access map and to
- * the DNS lists.  Collects facts, waits for answers, turns results into verdicts, logs.
- * A client that is to be refused is refused at MAIL: at connect no text could be given,
- * and nobody can have authenticated.  DISCARD and QUARANTINE are remembered and carried
- * out at the end of the message, so that later recipients are still judged. */
+/* postern-access: binds libmilter's callbacks to the engine of the access map and to the
+ * checks (check.h).  Collects facts, turns results into verdicts, logs.  A client that the
+ * map refuses is refused at MAIL: at connect no text could be given, and nobody can have
+ * authenticated.  DISCARD and QUARANTINE are remembered and carried out at the end of the
+ * message, so that later recipients are still judged. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +14,14 @@
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
 #include "common/run/daemon.h"
-#include "db/map.h"
-#include "milters/access/access_lists.h"
+#include "milters/access/access_facts.h"
 #include "milters/access/access_map.h"
-#include "milters/access/access_value.h"
+#include "milters/access/access_maps.h"
+#include "milters/access/check.h"
+#include "milters/access/check_table.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 #include "policy/settings_daemon.h"
-
-#define MAPS_MAX 16
 
 METRIC_COUNTER(refused_total, "postern_access_decisions_total", "action=\"refuse\"",
     "Decisions of postern-access by what became of mail");
@@ -40,8 +39,8 @@ static struct {
 	pthread_mutex_t lock; /* guards settings */
 	struct settings *settings;
 	struct resolver *resolver;
-	struct map *maps[MAPS_MAX];
-	size_t n_maps;
+	struct access_maps *maps;
+	struct checks *checks;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* What hangs over a message until its end. */
@@ -51,172 +50,79 @@ struct pending {
 };
 
 struct conn {
-	struct settings *settings;
-	struct map_table *tables[MAPS_MAX];
-	size_t n_tables;
-	struct access_lists *lists;
-	char addr[64]; /* as the map's keys have it */
-	char own_names[2][256]; /* class w: the host by its setting and by the MTA */
-	/* Of the message. */
-	bool have_sender, authenticated;
-	struct access_addr sender_addr;
-	struct pending pending;
+	struct access_known known;
+	struct access_maps_view *maps;
+	struct check_conn *checks;
+	struct pending pending; /* of the message */
 };
-
-/* ---- maps ---- */
-
-static bool
-lookup(void *arg, struct str key, struct access_entry *out)
-{
-	const struct conn *c = arg;
-
-	for (size_t i = 0; i < c->n_tables; i++) {
-		const struct map_entry *e = map_get(c->tables[i], key);
-
-		if (e == NULL)
-			continue;
-		*out =
-		    (struct access_entry){ e->value, map_path(c->tables[i]), e->line };
-		return true;
-	}
-	return false;
-}
-
-/* ---- facts ---- */
-
-/* sendmail's spelling: IPv6 with all groups. */
-static void
-write_addr(const struct ip *ip, char out[64])
-{
-	size_t n = 5;
-
-	out[0] = '\0';
-	if (ip->family == AF_INET) {
-		ip_format(ip, out);
-		return;
-	}
-	if (ip->family != AF_INET6)
-		return;
-	snprintf(out, 64, "IPv6:");
-	for (int i = 0; i < 16; i += 2)
-		n += (size_t)snprintf(out + n, 64 - n, i > 0 ? ":%x" : "%x",
-		    (unsigned)(ip->b[i] << 8 | ip->b[i + 1]));
-}
-
-static enum access_resolve
-resolve_of(struct milter_session *s)
-{
-	const char *said = milter_macro(s, "client_resolve");
-
-	if (said != NULL && strcmp(said, "TEMP") == 0)
-		return ACCESS_RESOLVE_TEMP;
-	if (said != NULL && strcmp(said, "FORGED") == 0)
-		return ACCESS_RESOLVE_FORGED;
-	return milter_client(s)->name_confirmed ? ACCESS_RESOLVE_OK
-						: ACCESS_RESOLVE_FAIL;
-}
-
-static enum access_delay_mode
-delay_of(int setting)
-{
-	switch ((enum access_delay)setting) {
-	case ACCESS_DELAY_OFF:
-		return ACCESS_AT_ONCE;
-	case ACCESS_DELAY_ON:
-		return ACCESS_DELAYED;
-	case ACCESS_DELAY_FRIEND:
-		return ACCESS_DELAYED_FRIEND;
-	case ACCESS_DELAY_HATER:
-		return ACCESS_DELAYED_HATER;
-	}
-	return ACCESS_AT_ONCE;
-}
 
 static struct policy_view
 view_at(
     struct milter_session *s, const struct conn *c, enum stage stage, struct str rcpt)
 {
+	const struct access_known *k = &c->known;
 	struct policy_facts facts = { .stage = stage,
 		.client = milter_client(s)->ip,
-		.authenticated = c->authenticated,
-		.sender = str_of(c->have_sender ? c->sender_addr.given : ""),
+		.authenticated = k->authenticated,
+		.sender = str_of(k->have_sender ? k->sender.given : ""),
 		.recipient = rcpt };
 	struct policy_view view;
 
-	policy_resolve(c->settings, &facts, &view);
+	policy_resolve(k->settings, &facts, &view);
 	return view;
-}
-
-/* Everything that the engine wants, on the caller's stack. */
-struct facts {
-	struct access access;
-	struct access_rules rules;
-	const char *local[3];
-	struct access_dnsbl dnsbl;
-};
-
-static void
-facts_init(struct facts *f, struct milter_session *s, struct conn *c,
-    const struct policy_view *view)
-{
-	const struct milter_client *client = milter_client(s);
-
-	memset(f, 0, sizeof(*f));
-	f->local[0] = c->own_names[0];
-	f->local[1] = c->own_names[1];
-	/* Relaying and the sender's form are the MTA's to judge: it has the facts. */
-	f->rules = (struct access_rules){ .delay = delay_of(view->access.delay_checks),
-		.skip = true,
-		.blocklist_recipients = view->access.blocklist_recipients,
-		.accept_unresolvable = true,
-		.accept_unqualified = true,
-		.promiscuous = true,
-		.classes = { .local = { f->local, 2 }, .host = c->own_names[0] } };
-	f->access = (struct access){ .rules = &f->rules,
-		.lookup = lookup,
-		.lookup_arg = c,
-		.client = { .addr = c->addr,
-		    .name = client->name,
-		    .resolve = resolve_of(s),
-		    .helo = client->helo,
-		    .authenticated = c->authenticated },
-		.dnsbl = &f->dnsbl,
-		.have_sender = c->have_sender,
-		.sender = c->sender_addr };
-}
-
-/* Entries for user@ count for our own domains only.  Which those are the MTA knows: it
- * names the mailer that takes the recipient. */
-static void
-facts_recipient(
-    struct facts *f, struct milter_session *s, const struct access_addr *rcpt)
-{
-	static const char *const remote[] = { "smtp", "esmtp", "smtp8", "dsmtp",
-		"relay", "uucp", "error", "discard" };
-	const char *mailer = milter_macro(s, "rcpt_mailer");
-
-	if (mailer == NULL || mailer[0] == '\0' || rcpt->domain[0] == '\0')
-		return;
-	for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
-		if (strcmp(mailer, remote[i]) == 0)
-			return;
-	f->local[2] = rcpt->domain;
-	f->rules.classes.local.n = 3;
-}
-
-static bool
-wait_in_callback(void *arg, struct future *f, int64_t deadline_ms)
-{
-	return milter_wait(arg, f, deadline_ms);
 }
 
 /* ---- what became of it ---- */
 
 static void
-log_result(struct milter_session *s, const struct conn *c,
-    const struct access_result *r, const struct facts *f, struct str rcpt, bool observe)
+log_checks(struct logline *l, const struct conn *c, int64_t points, unsigned spared)
+{
+	struct buf text;
+
+	buf_init(&text, 64);
+	access_points_print(points, &text);
+	logline_cstr(l, "points", buf_cstr(&text));
+	buf_clear(&text);
+	buf_init(&text, 1000);
+	check_print(c->checks, spared, &text);
+	logline_cstr(l, "findings", buf_cstr(&text));
+	buf_clear(&text);
+}
+
+static void
+log_envelope(struct logline *l, struct milter_session *s, const struct conn *c,
+    struct str rcpt)
 {
 	const struct milter_client *client = milter_client(s);
+	const struct access_known *k = &c->known;
+
+	if (client->queue_id[0] != '\0')
+		logline_cstr(l, "qid", client->queue_id);
+	logline_cstr(l, "client", k->addr[0] != '\0' ? k->addr : "local");
+	logline_cstr(l, "name", client->name);
+	if (client->helo[0] != '\0')
+		logline_cstr(l, "helo", client->helo);
+	if (k->have_sender)
+		logline_cstr(l, "from", k->sender.given);
+	if (rcpt.p != NULL)
+		logline_str(l, "to", rcpt);
+}
+
+static void
+log_verdict(struct logline *l, const struct verdict *v)
+{
+	if (v->code != 0) {
+		logline_int(l, "code", v->code);
+		logline_cstr(l, "status", v->enhanced);
+	}
+	if (v->text[0] != '\0')
+		logline_cstr(l, "text", v->text);
+}
+
+static void
+log_map_result(struct milter_session *s, const struct conn *c,
+    const struct access_result *r, struct str rcpt, bool observe)
+{
 	static const char *const words[] = { "continue", "continue", "refuse",
 		"discard", "quarantine" };
 	struct logline l;
@@ -225,14 +131,7 @@ log_result(struct milter_session *s, const struct conn *c,
 	logline_cstr(&l, observe ? "would" : "action",
 	    r->kind == ACCESS_REFUSED ? action_name(r->verdict.action)
 				      : words[r->kind]);
-	if (client->queue_id[0] != '\0')
-		logline_cstr(&l, "qid", client->queue_id);
-	logline_cstr(&l, "client", c->addr[0] != '\0' ? c->addr : "local");
-	logline_cstr(&l, "name", client->name);
-	if (c->have_sender)
-		logline_cstr(&l, "from", c->sender_addr.given);
-	if (rcpt.p != NULL)
-		logline_str(&l, "to", rcpt);
+	log_envelope(&l, s, c, rcpt);
 	logline_cstr(&l, "why", r->verdict.why);
 	if (r->key[0] != '\0')
 		logline_cstr(&l, "entry", r->key);
@@ -240,26 +139,19 @@ log_result(struct milter_session *s, const struct conn *c,
 		logline_cstr(&l, "map", r->file);
 		logline_int(&l, "line", r->line);
 	}
-	if (f->dnsbl.kind != ACCESS_NONE && r->verdict.why == f->dnsbl.verdict.why &&
-	    access_lists_zone(c->lists) != NULL)
-		logline_cstr(&l, "list", access_lists_zone(c->lists));
-	if (r->kind == ACCESS_REFUSED) {
-		logline_int(&l, "code", r->verdict.code);
-		logline_cstr(&l, "status", r->verdict.enhanced);
-	}
-	if (r->verdict.text[0] != '\0')
-		logline_cstr(&l, "text", r->verdict.text);
+	log_verdict(&l, &r->verdict);
 	logline_send(&l);
 }
 
-/* A result as this milter's verdict; refusals now, the rest at end of message. */
+/* A result of the map as this milter's verdict; refusals now, the rest at end of
+ * message. */
 static struct verdict
 act(struct milter_session *s, struct conn *c, const struct access_result *r,
-    const struct facts *f, struct str rcpt, bool observe)
+    struct str rcpt, bool observe)
 {
 	if (r->kind == ACCESS_NONE || r->kind == ACCESS_OK)
 		return verdict_continue("access");
-	log_result(s, c, r, f, rcpt, observe);
+	log_map_result(s, c, r, rcpt, observe);
 	if (observe) {
 		metric_add(&observed_total, 1);
 		return verdict_continue("observed");
@@ -281,20 +173,49 @@ decides(const struct verdict *v)
 	return v->action != ACTION_CONTINUE;
 }
 
+/* What the checks come to at this phase, logged where it is or would be a refusal. */
+static struct verdict
+run_checks(struct conn *c, enum check_phase phase, const struct access_facts *f)
+{
+	struct milter_session *s = f->check.session;
+	struct combined sum;
+	struct logline l;
+
+	if (!check_judge(c->checks, phase, &f->check, &sum))
+		return sum.verdict;
+	bool observe = f->check.view->observe || !decides(&sum.verdict);
+	const struct verdict *v = decides(&sum.verdict) ? &sum.verdict : &sum.would;
+	if (!decides(v))
+		return *v;
+	logline_init(&l, LOG_LEVEL_INFO, "access");
+	logline_cstr(&l, observe ? "would" : "action", action_name(v->action));
+	log_envelope(&l, s, c,
+	    f->check.rcpt != NULL ? str_of(f->check.rcpt->given) : (struct str){ 0 });
+	logline_cstr(&l, "why", v->why);
+	log_checks(&l, c, sum.points, f->check.spared);
+	log_verdict(&l, v);
+	logline_send(&l);
+	metric_add(observe ? &observed_total : &refused_total, 1);
+	return observe ? verdict_continue("observed") : sum.verdict;
+}
+
 /* ---- callbacks ---- */
 
 static void *
 conn_new(struct milter_session *s)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
+	struct access_known *k = &c->known;
 
 	(void)s;
 	pthread_mutex_lock(&worker.lock);
-	c->settings = settings_ref(worker.settings);
+	k->settings = settings_ref(worker.settings);
 	pthread_mutex_unlock(&worker.lock);
-	for (; c->n_tables < worker.n_maps; c->n_tables++)
-		c->tables[c->n_tables] = map_table_ref(worker.maps[c->n_tables]);
-	snprintf(c->own_names[0], sizeof(c->own_names[0]), "%s", c->settings->run.host);
+	c->maps = access_maps_view_new(worker.maps);
+	k->lookup = access_maps_lookup;
+	k->lookup_arg = c->maps;
+	snprintf(k->own_names[0], sizeof(k->own_names[0]), "%s", k->settings->run.host);
+	c->checks = check_conn_new(worker.checks);
 	return c;
 }
 
@@ -303,10 +224,9 @@ conn_free(void *conn)
 {
 	struct conn *c = conn;
 
-	access_lists_free(c->lists);
-	for (size_t i = 0; i < c->n_tables; i++)
-		map_table_unref(c->tables[i]);
-	settings_unref(c->settings);
+	check_conn_free(c->checks);
+	access_maps_view_free(c->maps);
+	settings_unref(c->known.settings);
 	free(c);
 }
 
@@ -315,30 +235,52 @@ msg_clear(void *conn)
 {
 	struct conn *c = conn;
 
-	c->have_sender = c->authenticated = false;
+	check_msg_clear(c->checks);
+	c->known.have_sender = c->known.authenticated = false;
 	c->pending = (struct pending){ .discard = false };
-	memset(&c->sender_addr, 0, sizeof(c->sender_addr));
+	memset(&c->known.sender, 0, sizeof(c->known.sender));
 }
 
-/* Nothing is decided yet, but lists are asked: answers come while SMTP goes on. */
+/* A phase without a say of the map: ask, and judge what is due. */
+static struct verdict
+checks_alone(struct milter_session *s, struct conn *c, enum check_phase phase,
+    enum stage stage)
+{
+	struct policy_view view = view_at(s, c, stage, STR(""));
+	struct access_facts f;
+
+	access_facts_init(&f, s, &c->known, &view, NULL);
+	if (phase == CHECK_CONNECT) {
+		c->known.in_map = !access_want_dnsbl(&f.access);
+		if (c->known.in_map)
+			f.check.spared |= CHECK_SPARE_MAP;
+	}
+	check_ask(c->checks, phase, &f.check);
+	struct verdict v = run_checks(c, phase, &f);
+	if (decides(&v))
+		check_told(c->checks, phase, &f.check, &v);
+	else if (phase == CHECK_EOM)
+		check_eom(c->checks, &f.check);
+	policy_view_clear(&view);
+	return v;
+}
+
 static struct verdict
 on_connect(struct milter_session *s, void *conn)
 {
 	struct conn *c = conn;
+	struct access_known *k = &c->known;
 	const struct milter_client *client = milter_client(s);
-	struct policy_view view = view_at(s, c, STAGE_CONNECT, STR(""));
-	const struct settings_access *set = &view.access;
-	struct facts f;
 
-	write_addr(&client->ip, c->addr);
-	snprintf(c->own_names[1], sizeof(c->own_names[1]), "%s", client->mta);
-	facts_init(&f, s, c, &view);
-	if (set->dnsbl && access_want_dnsbl(&f.access))
-		c->lists = access_lists_ask(worker.resolver, set->dnsbl_lists.list,
-		    set->dnsbl_lists.n, &client->ip,
-		    clock_mono_ms() + set->dnsbl_deadline_ms);
-	policy_view_clear(&view);
-	return verdict_continue("access");
+	access_facts_addr(&client->ip, k->addr);
+	snprintf(k->own_names[1], sizeof(k->own_names[1]), "%s", client->mta);
+	return checks_alone(s, c, CHECK_CONNECT, STAGE_CONNECT);
+}
+
+static struct verdict
+on_helo(struct milter_session *s, void *conn)
+{
+	return checks_alone(s, conn, CHECK_HELO, STAGE_CONNECT);
 }
 
 /* An address that sendmail's parser refuses before any check. */
@@ -347,31 +289,42 @@ refuse_syntax(
     struct milter_session *s, struct conn *c, struct verdict v, struct str path)
 {
 	const struct access_result r = { .kind = ACCESS_REFUSED, .verdict = v };
-	const struct facts none = { .dnsbl = { .kind = ACCESS_NONE } };
 
-	return act(s, c, &r, &none, path, false);
+	return act(s, c, &r, path, false);
 }
 
-/* Client and sender, unless delay_checks leaves them to the recipients. */
+/* The map on client and sender, unless delay_checks leaves them to the recipients. */
 static struct verdict
-judge_sender(struct milter_session *s, struct conn *c, const struct policy_view *view)
+map_on_sender(struct milter_session *s, struct conn *c, const struct access_facts *f)
 {
-	struct facts f;
+	bool observe = f->check.view->observe;
 
-	facts_init(&f, s, c, view);
-	if (f.rules.delay != ACCESS_AT_ONCE)
+	if (f->rules.delay != ACCESS_AT_ONCE)
 		return verdict_continue("delayed");
-	if (!c->authenticated && view->access.dnsbl)
-		access_lists_judge(c->lists, wait_in_callback, s, &f.dnsbl);
-	struct access_result r = access_check_relay(&f.access);
+	struct access_result r = access_check_relay(&f->access);
 	/* As in sendmail: held for its client's sake only with delay_checks. */
 	if (r.kind != ACCESS_QUARANTINE) {
-		struct verdict v = act(s, c, &r, &f, (struct str){ 0 }, view->observe);
+		struct verdict v = act(s, c, &r, (struct str){ 0 }, observe);
 		if (decides(&v))
 			return v;
 	}
-	r = access_check_mail(&f.access, false);
-	return act(s, c, &r, &f, (struct str){ 0 }, view->observe);
+	r = access_check_mail(&f->access, false);
+	return act(s, c, &r, (struct str){ 0 }, observe);
+}
+
+static struct verdict
+judge_sender(struct milter_session *s, struct conn *c, const struct policy_view *view)
+{
+	struct access_facts f;
+
+	access_facts_init(&f, s, &c->known, view, NULL);
+	check_ask(c->checks, CHECK_MAIL, &f.check);
+	struct verdict v = map_on_sender(s, c, &f);
+	if (!decides(&v))
+		v = run_checks(c, CHECK_MAIL, &f);
+	if (decides(&v))
+		check_told(c->checks, CHECK_MAIL, &f.check, &v);
+	return v;
 }
 
 static struct verdict
@@ -380,15 +333,16 @@ on_mail(struct milter_session *s, void *conn, struct str path, const struct str 
 {
 	static const struct access_classes none = { .host = NULL };
 	struct conn *c = conn;
+	struct access_known *k = &c->known;
 	struct verdict syntax;
 
 	(void)args;
 	(void)n_args;
-	c->authenticated = milter_client(s)->auth[0] != '\0';
+	k->authenticated = milter_client(s)->auth[0] != '\0';
 	if (access_addr_parse(&none, (struct access_routes){ false, false }, path,
-		&c->sender_addr, &syntax) != 0)
+		&k->sender, &syntax) != 0)
 		return refuse_syntax(s, c, syntax, path);
-	c->have_sender = true;
+	k->have_sender = true;
 	struct policy_view view = view_at(s, c, STAGE_MAIL, STR(""));
 	struct verdict v = judge_sender(s, c, &view);
 	policy_view_clear(&view);
@@ -399,20 +353,18 @@ static struct verdict
 judge_recipient(struct milter_session *s, struct conn *c,
     const struct policy_view *view, const struct access_addr *rcpt)
 {
-	struct access_result r;
-	struct facts f;
+	struct access_facts f;
 
-	facts_init(&f, s, c, view);
-	facts_recipient(&f, s, rcpt);
-	if (f.rules.delay == ACCESS_AT_ONCE) {
-		r = access_check_rcpt(&f.access, rcpt);
-	} else {
-		if (view->access.dnsbl && c->lists != NULL &&
-		    access_needs_dnsbl(&f.access, rcpt))
-			access_lists_judge(c->lists, wait_in_callback, s, &f.dnsbl);
-		r = access_check_delayed(&f.access, rcpt);
-	}
-	return act(s, c, &r, &f, str_of(rcpt->given), view->observe);
+	access_facts_init(&f, s, &c->known, view, rcpt);
+	check_ask(c->checks, CHECK_RCPT, &f.check);
+	struct access_result r = f.rules.delay == ACCESS_AT_ONCE
+	    ? access_check_rcpt(&f.access, rcpt)
+	    : access_check_delayed(&f.access, rcpt);
+	struct verdict v = act(s, c, &r, str_of(rcpt->given), view->observe);
+	if (!decides(&v))
+		v = run_checks(c, CHECK_RCPT, &f);
+	check_told(c->checks, CHECK_RCPT, &f.check, &v);
+	return v;
 }
 
 static struct verdict
@@ -435,16 +387,33 @@ on_rcpt(struct milter_session *s, void *conn, struct str path, const struct str 
 	return v;
 }
 
+static void
+on_header(struct milter_session *s, void *conn, struct str name, struct str value)
+{
+	struct conn *c = conn;
+
+	(void)s;
+	check_header(c->checks, name, value);
+}
+
+static struct verdict
+on_eoh(struct milter_session *s, void *conn)
+{
+	return checks_alone(s, conn, CHECK_EOH, STAGE_MAIL);
+}
+
 static struct verdict
 on_eom(struct milter_session *s, void *conn)
 {
 	struct conn *c = conn;
 
-	(void)s;
 	if (c->pending.discard) {
 		metric_add(&discarded_total, 1);
 		return (struct verdict){ .action = ACTION_DISCARD, .why = "access" };
 	}
+	struct verdict v = checks_alone(s, c, CHECK_EOM, STAGE_MAIL);
+	if (decides(&v))
+		return v;
 	if (decides(&c->pending.quarantine)) {
 		metric_add(&held_total, 1);
 		return c->pending.quarantine;
@@ -456,15 +425,46 @@ on_eom(struct milter_session *s, void *conn)
 /* ---- the process ---- */
 
 static bool
+is_check(const char *name)
+{
+	for (size_t i = 0; i < check_table_n; i++)
+		if (strcmp(check_table[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* A word that names no check would watch nothing, in silence. */
+static void
+check_observed_names(const struct settings *s, struct errs *errs)
+{
+	size_t n, section = 0;
+	const struct conf_table *const *tables = settings_tables(&n);
+	int line = 0;
+
+	while (strcmp(tables[section]->section, "access") != 0)
+		section++;
+	size_t row = (size_t)(conf_find(tables[section], STR("observe")) -
+	    tables[section]->settings);
+	const char *file = settings_where(s, section, row, &line);
+	for (size_t i = 0; i < s->access.observe.n; i++)
+		if (!is_check(s->access.observe.list[i]))
+			errs_add(errs, file, line, "observe: no check is called \"%s\"",
+			    s->access.observe.list[i]);
+}
+
+static bool
 load(const char *path, struct daemon_conf *conf, struct errs *errs)
 {
 	struct settings *s = settings_load(path, errs);
 
 	if (s == NULL)
 		return false;
-	if (s->access.maps.n > MAPS_MAX) {
+	size_t before = errs->n;
+	if (s->access.maps.n > ACCESS_MAPS_MAX)
 		errs_add(errs, path, 0, "access: %zu maps, expected at most %d",
-		    s->access.maps.n, MAPS_MAX);
+		    s->access.maps.n, ACCESS_MAPS_MAX);
+	check_observed_names(s, errs);
+	if (errs->n > before) {
 		settings_unref(s);
 		return false;
 	}
@@ -477,27 +477,6 @@ static void
 snapshot_unref(void *snapshot)
 {
 	settings_unref(snapshot);
-}
-
-static int
-open_maps(const struct settings_access *set, struct err *err)
-{
-	struct errs errs = { 0 };
-
-	for (size_t i = 0; i < set->maps.n; i++) {
-		struct map *m = map_open(set->maps.list[i], access_line_check, &errs);
-
-		if (m == NULL) {
-			*err = errs.list[0];
-			for (size_t k = 1; k < errs.n; k++)
-				log_err("map", &errs.list[k]);
-			errs_clear(&errs);
-			return -1;
-		}
-		worker.maps[worker.n_maps++] = m;
-	}
-	errs_clear(&errs);
-	return worker.n_maps == 0 ? 0 : map_watch(worker.maps, worker.n_maps, err);
 }
 
 static int
@@ -520,7 +499,12 @@ start(void *snapshot, struct err *err)
 	worker.resolver = resolver_new(&conf, err);
 	if (worker.resolver == NULL)
 		return -1;
-	return open_maps(&s->access, err);
+	worker.maps = access_maps_open(&s->access, err);
+	if (worker.maps == NULL)
+		return -1;
+	const struct check_shared shared = { .settings = s, .resolver = worker.resolver };
+	worker.checks = checks_start(check_table, check_table_n, &shared, err);
+	return worker.checks != NULL ? 0 : -1;
 }
 
 static void
@@ -531,16 +515,18 @@ reload(void *snapshot, struct errs *errs)
 	settings_restart_needed(old, snapshot, errs);
 	worker.settings = snapshot;
 	pthread_mutex_unlock(&worker.lock);
+	const struct check_shared shared = { .settings = snapshot,
+		.resolver = worker.resolver };
+	checks_reload(worker.checks, &shared, errs);
 	settings_unref(old);
-	for (size_t i = 0; i < worker.n_maps; i++)
-		(void)map_refresh(worker.maps[i], errs);
+	access_maps_refresh(worker.maps, errs);
 }
 
 static void
 stop(void)
 {
-	for (size_t i = 0; i < worker.n_maps; i++)
-		map_close(worker.maps[i]);
+	checks_stop(worker.checks);
+	access_maps_close(worker.maps);
 	resolver_free(worker.resolver);
 	settings_unref(worker.settings);
 }
@@ -553,9 +539,13 @@ main(int argc, char **argv)
 		.conn_free = conn_free,
 		.msg_clear = msg_clear,
 		.on_connect = on_connect,
+		.on_helo = on_helo,
 		.on_mail = on_mail,
 		.on_rcpt = on_rcpt,
+		.on_header = on_header,
+		.on_eoh = on_eoh,
 		.on_eom = on_eom,
+		.changes_headers = true,
 		.quarantines = true };
 	static const struct daemon_ops ops = { .name = "postern-access",
 		.version = "1",

@@ -28,7 +28,7 @@ run { host gate.example; runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; d
 dns { servers 127.0.0.1:53; timeout 1s; deadline 2s }
 state { path "@dir@/state" }
 greylist { socket "unix:@dir@/run/greylist.sock"; delay 1s; window 1h }
-access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; delay-checks %s; blocklist-recipients on;
+access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; delay-checks %s; blocklist-recipients on; refuse mail;
 	dnsbl "bl.example" { codes 127.0.0.2; text "%%a is listed by bl.example: %%t" } }
 policy "open" { recipient open@local.example; greylist.when never }
 relay "gate" {
