@@ -119,6 +119,16 @@ dnsbls_print(const void *field, struct buf *out)
 	}
 }
 
+/* Which checks there are the daemon knows. */
+static const char *
+check_name_wrong(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!ascii_alnum(s.p[i]) && s.p[i] != '-')
+			return "the name of a check";
+	return s.len > 0 ? NULL : "the name of a check";
+}
+
 static const struct conf_setting access_rows[] = {
 	STRING_ROW("socket", AT(access, socket), "unix:/run/postern/access.sock",
 	    STAGE_START, settings_socket_wrong, "where the MTA finds the milter"),
@@ -153,6 +163,7 @@ static const struct conf_setting access_rows[] = {
 	    .type = CONF_LIST,
 	    .offset = AT(access, observe),
 	    .stage = STAGE_CONNECT,
+	    .check = check_name_wrong,
 	    .help = "checks that are logged and counted but decide nothing" },
 	{ .name = "dnsbl",
 	    .type = CONF_CUSTOM,

@@ -58,6 +58,8 @@ static const struct sample {
 	{ "access.socket-mode", { "0660" }, { "0660" }, { "9" } },
 	{ "access.socket-group", { "mail" }, { "mail" }, { "a b" } },
 	{ "access.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
+	{ "access.observe", { "dnsbl", "dnsbl a-b" }, { "dnsbl", "dnsbl a-b" },
+	    { "\"a b\"", "\"\"", "a_b" } },
 	{ "mime.socket", { "unix:/run/m" }, { "unix:/run/m" }, { "m", "unix:" } },
 	{ "mime.socket-mode", { "0660" }, { "0660" }, { "9" } },
 	{ "mime.socket-group", { "mail" }, { "mail" }, { "a b" } },
