@@ -22,9 +22,11 @@
 #include "milters/mime/content.h"
 #include "milters/mime/notify.h"
 #include "milters/mime/scand/rewrite.h"
+#include "policy/client_events.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 #include "policy/settings_daemon.h"
+#include "policy/store_opener.h"
 
 #define RCPTS_MAX 1000
 #define HEADER_NAME "X-Virus-Scanned"
@@ -38,6 +40,8 @@ DECISION(refused_total, "reject");
 DECISION(quarantined_total, "quarantine");
 DECISION(tempfailed_total, "tempfail");
 DECISION(observed_total, "observe");
+METRIC_COUNTER(events_total, "postern_mime_events_total", NULL,
+    "Viruses told to the other daemons");
 METRIC_HISTOGRAM(scan_seconds, "postern_mime_scan_seconds", NULL,
     "Time of one inspection, waiting for a scanner included");
 
@@ -47,6 +51,7 @@ static struct {
 	struct settings *settings;
 	struct jail_client *jail;
 	struct notifier *notifier;
+	struct store_opener *opener;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct conn {
@@ -488,6 +493,23 @@ count(const struct content_decision *d)
 	}
 }
 
+/* A virus is told to all hosts' greylisting, whatever becomes of this message. */
+static void
+tell_others(struct milter_session *s, const struct policy_view *view,
+    const struct inspection *found)
+{
+	const struct milter_client *client = milter_client(s);
+
+	for (size_t i = 0; i < found->n_parts; i++) {
+		if (found->parts[i].state != SCAN_INFECTED)
+			continue;
+		if (client_event_add(store_opener_get(worker.opener), &client->ip,
+			client->auth[0] != '\0', EVENT_VIRUS, &view->greylist))
+			metric_add(&events_total, 1);
+		return;
+	}
+}
+
 /* Everything that can fail first, the verdict last. */
 static struct verdict
 carry_out(struct milter_session *s, struct conn *c, const struct policy_view *view,
@@ -572,6 +594,8 @@ judge(struct milter_session *s, struct conn *c, const struct policy_view *view,
 		v = cannot_check("scanner-answer");
 	} else {
 		content_decide(&view->mime, &found, &d);
+		if (!view->observe)
+			tell_others(s, view, &found);
 		v = carry_out(s, c, view, &d, &found, message, us);
 		inspection_clear(&found);
 	}
@@ -657,6 +681,9 @@ start(void *snapshot, struct err *err)
 		if (worker.notifier == NULL)
 			return -1;
 	}
+	worker.opener = store_opener_new(worker.settings, err);
+	if (worker.opener == NULL)
+		return -1;
 	worker.jail = jail_client_new(daemon_jail_address());
 	return worker.jail != NULL ? 0 : err_set(err, "cannot start the jail's client");
 }
@@ -677,6 +704,7 @@ stop(void)
 {
 	jail_client_free(worker.jail);
 	notifier_free(worker.notifier);
+	store_opener_free(worker.opener);
 	settings_unref(worker.settings);
 }
 

@@ -17,9 +17,11 @@
 #include "common/run/memfd.h"
 #include "milters/score/collect.h"
 #include "milters/score/score.h"
+#include "policy/client_events.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 #include "policy/settings_daemon.h"
+#include "policy/store_opener.h"
 
 #define RCPTS_MAX 1000 /* RFC 5321 4.5.3.1.8 asks for 100 */
 
@@ -31,6 +33,8 @@ DECISION(tagged_total, "tag");
 DECISION(refused_total, "refuse");
 DECISION(failed_total, "failed");
 DECISION(observed_total, "observe");
+METRIC_COUNTER(events_total, "postern_score_events_total", NULL,
+    "Refused spam told to the other daemons");
 METRIC_HISTOGRAM(jail_seconds, "postern_score_jail_seconds", NULL,
     "Time that a message's rules took, waiting included");
 
@@ -45,6 +49,7 @@ static struct {
 	pthread_mutex_t lock; /* guards snapshot */
 	struct snapshot *snapshot;
 	struct jail_client *jail;
+	struct store_opener *opener;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct conn {
@@ -362,6 +367,19 @@ count(const struct conn *c, const struct judged *j)
 		metric_add(j->decision.tag ? &tagged_total : &passed_total, 1);
 }
 
+/* Spam is told to all hosts' greylisting; mail that could not be scored is none. */
+static struct verdict
+refuse(struct milter_session *s, const struct conn *c, const struct judged *j)
+{
+	const struct milter_client *client = milter_client(s);
+
+	if (j->state != SCORE_FAILED &&
+	    client_event_add(store_opener_get(worker.opener), &client->ip,
+		client->auth[0] != '\0', EVENT_SPAM, &c->view.greylist))
+		metric_add(&events_total, 1);
+	return j->decision.verdict;
+}
+
 /* Fields of other filters out, the highest index first, which the glue sees to. */
 static int
 remove_marks(struct milter_session *s, const struct conn *c, struct err *err)
@@ -459,7 +477,7 @@ on_eom(struct milter_session *s, void *conn)
 	if (c->view.observe)
 		v = verdict_continue("observed");
 	else if (j.decision.verdict.action != ACTION_CONTINUE)
-		v = j.decision.verdict;
+		v = refuse(s, c, &j);
 	else
 		v = edit(s, c, &j);
 	hits_clear(&j.hits);
@@ -510,6 +528,9 @@ start(void *snapshot, struct err *err)
 {
 	worker.snapshot = snapshot;
 	log_notes(worker.snapshot->rules);
+	worker.opener = store_opener_new(worker.snapshot->settings, err);
+	if (worker.opener == NULL)
+		return -1;
 	worker.jail = jail_client_new(daemon_jail_address());
 	return worker.jail != NULL ? 0 : err_set(err, "cannot start the jail's client");
 }
@@ -529,6 +550,7 @@ static void
 stop(void)
 {
 	jail_client_free(worker.jail);
+	store_opener_free(worker.opener);
 	snapshot_unref(worker.snapshot);
 }
 

@@ -26,6 +26,7 @@ THIRD = bytes.fromhex("5053544e2d544553542d535455422d4e4f542d52554e4e41424c452d3
 BUDGET = 3                         # seconds
 CONF = """
 run {{ host content.example; log stderr; drain 30s }}
+state {{ path "{dir}/state"; size 16M }}
 mime {{ socket "unix:{dir}/m.sock"; signatures "{dir}/signatures"; tmp "{dir}/tmp";
 	quarantine "{dir}/quarantine"; workers 2; budget {budget}; message-size 2M; {more} }}
 policy "lab" {{ recipient domain lab.test; mime.forbidden pass }}

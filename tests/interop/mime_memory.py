@@ -26,6 +26,7 @@ from tap import Tap  # noqa: E402
 
 CONF = """
 run {{ host content.example; log stderr }}
+state {{ path "{dir}/state"; size 16M }}
 mime {{ socket "unix:{dir}/m.sock"; signatures "{dir}/signatures"; tmp "{dir}/tmp";
 	quarantine "{dir}/quarantine"; workers {workers}; budget 60s; infected reject }}
 """

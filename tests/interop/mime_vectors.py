@@ -17,6 +17,7 @@ VECTORS = ROOT / "tests/vectors/mime"
 FLOORS = {"A": (401, 408), "B": (22, 25), "C": (6, 12)}
 CONF = """
 run {{ host content.example; log stderr }}
+state {{ path "{dir}/state"; size 16M }}
 mime {{ socket "unix:{dir}/m.sock"; signatures "{vectors}/postern-test.ndb";
 	tmp "{dir}/tmp"; quarantine "{dir}/quarantine"; workers 2 }}
 """

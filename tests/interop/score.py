@@ -22,6 +22,7 @@ SEVEN = "POSTERN-TEST-MAIL-WITH-SEVEN-POINTS"
 SLOW = "body SLOW /^(?:a+)+$/\nscore SLOW 3\nbody AFTER /after the storm/\nscore AFTER 1\n"
 CONF = """
 run {{ host gate.example; log stderr; log-level debug }}
+state {{ path "{dir}/state"; size 16M }}
 score {{ socket "unix:{dir}/s.sock"; metrics "{dir}/s.metrics"; tmp "{dir}"; workers 2;
   rules "{rules}" "{dir}/own"; {more} }}
 policy "observe" {{ recipient domain watched.test; mode observe }}
@@ -272,7 +273,7 @@ def main():
 		pids = d.jail()
 		assert d.p.stop() == 0
 		wait_for("the jail's end", lambda: not any(name_of(p) for p in pids))
-		left = [p.name for p in Path(str(d.dir)).iterdir() if p.is_dir() and p.name != "own"]
+		left = [p.name for p in Path(str(d.dir)).iterdir() if p.is_dir() and p.name not in ("own", "state")]
 		assert left == [], left
 	with tap.case("on-failure tempfail: without a jail the sender comes again", text):
 		e = Daemon("on-failure tempfail; budget 300ms;")
