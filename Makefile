@@ -33,6 +33,7 @@ LD_ALL := $(LDFLAGS) $(SANLD) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-n
 # What each program may link; nothing is linked that is not listed here.
 PKG_base   := libxxhash
 PKG_net    := libcares
+PKG_names  := libpsl
 PKG_db     := lmdb hiredis
 PKG_milter := milter
 PKG_jail   := libseccomp
@@ -41,14 +42,14 @@ PKG_pcre   := libpcre2-8
 PKG_event  := libevent_core
 pkgs       = $(shell $(PKG) --libs $(foreach g,$(1),$(PKG_$(g)))) -lpthread -lm
 LIBS_access   = $(call pkgs,base net db milter)
-LIBS_greylist = $(call pkgs,base net db milter)
+LIBS_greylist = $(call pkgs,base net names db milter)
 LIBS_mime     = $(call pkgs,base db milter)
 LIBS_scand    = $(call pkgs,base jail clamav)
-LIBS_score    = $(call pkgs,base net db milter)
+LIBS_score    = $(call pkgs,base net names db milter)
 LIBS_scorejail = $(call pkgs,base jail pcre)
 LIBS_relay    = $(call pkgs,base net db event)
-LIBS_ctl      = $(call pkgs,base net db event pcre)
-LIBS_tests    = $(call pkgs,base net db milter event jail clamav pcre) $(shell $(PKG) --libs check)
+LIBS_ctl      = $(call pkgs,base net names db event pcre)
+LIBS_tests    = $(call pkgs,base net names db milter event jail clamav pcre) $(shell $(PKG) --libs check)
 
 MILTERS := $(patsubst milters/%/main.c,%,$(wildcard milters/*/main.c))
 CONTRIB := $(patsubst contrib/%/main.c,%,$(wildcard contrib/*/main.c))
@@ -99,6 +100,9 @@ bench: all $(BENCHES)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+# Where a program finds what is installed beside it.
+$(BUILD)/policy/settings_greylist.o: CPPFLAGS += -DPOSTERN_SHARE='"$(PREFIX)/share/postern"'
 
 # Texts that a source takes in as they are.
 $(BUILD)/contrib/ctl/licenses.o: LICENSE $(wildcard contrib/licenses/*)
@@ -161,6 +165,7 @@ install: all
 	install -m 644 $(wildcard milters/*/*.8 contrib/*/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
 	install -d $(DESTDIR)$(PREFIX)/share/postern/rules
 	install -m 644 $(wildcard policy/rules/*.cf) $(DESTDIR)$(PREFIX)/share/postern/rules
+	install -m 644 policy/greylist-exempt.list $(DESTDIR)$(PREFIX)/share/postern
 	install -m 644 README.md LICENSE policy/postern.conf.example $(DESTDIR)$(PREFIX)/share/doc/postern
 	cp -R contrib/sendmail contrib/postfix contrib/redis contrib/licenses $(DESTDIR)$(PREFIX)/share/doc/postern/
 

@@ -304,6 +304,15 @@ contradiction(const struct settings *s, enum settings_section section, const cha
 	    place == NULL ? 0 : place->name.line, "%s", text);
 }
 
+static bool
+is_set(const struct settings *s, enum settings_section section, const char *name)
+{
+	const struct conf_table *table = settings_table_list[section];
+	const struct conf_setting *row = conf_find(table, str_of(name));
+
+	return s->origin->seen[section][row - table->settings] != NULL;
+}
+
 static void
 check_together(const struct settings *s, struct errs *errs)
 {
@@ -432,6 +441,8 @@ settings_read(struct conf_tree *tree, size_t kept, size_t before, struct errs *e
 		else
 			read_statement(s, n, errs);
 	}
+	if (!is_set(s, SECTION_GREYLIST, "exempt"))
+		settings_greylist_shipped(&s->greylist, errs);
 	check_together(s, errs);
 	set_host(s);
 	s->policies = policy_set_new(conf_root(tree), s, errs);

@@ -38,6 +38,7 @@ struct settings_dns { /* block `dns` */
 	int64_t timeout_ms, deadline_ms;
 	int64_t tries;
 	int64_t cache_entries;
+	char *public_suffixes; /* path for suffixes_open(); "": the system's */
 };
 
 enum settings_engine { STATE_EMBEDDED, STATE_REDIS };

@@ -4,10 +4,22 @@
 #define POSTERN_POLICY_SETTINGS_GREYLIST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* When greylisting applies. */
-enum greylist_when { GREYLIST_ALWAYS, GREYLIST_NEVER };
+#include "common/net/dnsbl.h"
+#include "policy/greylist_exempt.h"
+
+/* Which mail is greylisted; of several, merging takes the one that delays least. */
+enum greylist_when {
+	GREYLIST_ALWAYS, /* at RCPT */
+	GREYLIST_SUSPICIOUS, /* at the end of message, by its score */
+	GREYLIST_NEVER,
+};
+
+enum greylist_block_action { GREYLIST_BLOCK_TEMPFAIL, GREYLIST_BLOCK_REJECT };
+
+#define GREYLIST_ALLOWLISTS_MAX 8 /* each is a question per connection */
 
 struct settings_greylist { /* block `greylist` */
 	char *socket;
@@ -18,7 +30,17 @@ struct settings_greylist { /* block `greylist` */
 	int64_t delay, window, keep; /* 5m, 2d, 35d */
 	int64_t auto_whitelist; /* 5 */
 	int64_t whitelist_keep; /* 35d */
-	int64_t prefix4, prefix6; /* 24, 64: client identity is its network */
+	int64_t prefix4, prefix6; /* 24, 64: bits of a network as identity */
+	struct greylist_exempt exempt; /* hosts and senders that fail */
+	struct greylist_allowlists { /* DNS lists of hosts that are not greylisted */
+		struct dnsbl *list;
+		size_t n;
+	} allowlists;
+	bool correspondents; /* mail from whom our users wrote to is exempt */
+	bool trap; /* the recipient is a trap */
+	int64_t block; /* 1h: refusal after a trap, a virus, spam; 0: none */
+	int64_t block_spam; /* 3: weight of spam events that blocks */
+	int block_action; /* enum greylist_block_action */
 	bool header; /* write X-Greylist */
 	char *text; /* reply; %w seconds to wait */
 };

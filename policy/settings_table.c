@@ -72,6 +72,8 @@ static const struct conf_setting dns_rows[] = {
 	    MERGE_OWN, "tries of a question"),
 	CONF_ROW("cache-entries", CONF_INT, AT(dns, cache_entries), "50000", 0,
 	    10000000, NULL, STAGE_START, MERGE_OWN, "answers kept"),
+	STRING_ROW("public-suffixes", AT(dns, public_suffixes), NULL, STAGE_START,
+	    settings_path_wrong, "public suffix list"),
 };
 
 static const struct conf_setting state_rows[] = {

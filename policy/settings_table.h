@@ -19,4 +19,8 @@ enum settings_section {
 
 extern const struct conf_table *const settings_table_list[SECTIONS];
 
+/* Where greylist.exempt is not set: read the list that is shipped, if it is installed. */
+struct settings_greylist;
+void settings_greylist_shipped(struct settings_greylist *set, struct errs *errs);
+
 #endif

@@ -38,6 +38,7 @@ static const char *const column_names[COLUMNS] = { "time", "client_ip", "client_
 struct batch {
 	struct settings *settings;
 	struct store *store;
+	struct suffixes *suffixes;
 	char *dir;
 	FILE *in, *out;
 	int at[COLUMNS]; /* where each column stands */
@@ -56,6 +57,7 @@ static void
 batch_clear(struct batch *b)
 {
 	store_close(b->store);
+	suffixes_close(b->suffixes);
 	if (b->dir != NULL)
 		(void)nftw(b->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(b->dir);
@@ -83,6 +85,15 @@ load(struct batch *b, const char *path)
 		fprintf(stderr, "%s\n", err_str(&errs.list[i], text, sizeof(text)));
 	errs_clear(&errs);
 	return b->settings == NULL ? EX_CONFIG : EX_OK;
+}
+
+static int
+open_suffixes(struct batch *b)
+{
+	struct err err;
+
+	b->suffixes = suffixes_open(b->settings->dns.public_suffixes, &err);
+	return b->suffixes == NULL ? tell(&err, EX_NOINPUT) : EX_OK;
 }
 
 static int
@@ -163,8 +174,8 @@ view_of(const struct batch *b, const struct greylist_facts *facts)
 {
 	char sender[ADDRESS_MAX], recipient[ADDRESS_MAX];
 	const struct policy_facts known = { .stage = STAGE_RCPT,
-		.client = facts->client,
-		.sender = { sender, greylist_address(facts->sender, sender) },
+		.client = facts->client.ip,
+		.sender = { sender, greylist_address(facts->client.sender, sender) },
 		.recipient = {
 		    recipient, greylist_address(facts->recipient, recipient) } };
 	struct policy_view view;
@@ -178,20 +189,19 @@ judge(struct batch *b, const struct greylist_facts *facts, int64_t now)
 {
 	struct policy_view view = view_of(b, facts);
 	struct greylist_query q;
+	const struct greylist_answer *answer = NULL;
 	struct future *f = NULL;
 	struct verdict v;
 
-	greylist_want(&view.greylist, facts, &q);
-	if (q.exempt != NULL) {
-		v = verdict_continue(q.exempt);
-	} else {
+	greylist_want(&view.greylist, facts, now, &q);
+	if (q.ask) {
 		f = store_greylist_check(b->store, &q.network,
 		    (struct str){ q.client, q.client_len },
 		    (struct str){ q.key, q.key_len }, &q.times, now);
-		bool answered = future_wait(f, clock_mono_ms() + STORE_WAIT_MS);
-		v = greylist_verdict(
-		    &view.greylist, answered ? future_value(f) : NULL, now);
+		if (future_wait(f, clock_mono_ms() + STORE_WAIT_MS))
+			answer = future_value(f);
 	}
+	v = greylist_judge(&view.greylist, &q, answer, now);
 	if (view.observe && v.action != ACTION_CONTINUE)
 		v = verdict_continue("observed");
 	future_unref(f);
@@ -215,11 +225,15 @@ event(struct batch *b, struct str line, struct err *err)
 		return err_at(err, "events", (int)b->line,
 		    "time \"%.*s\", expected seconds since the epoch",
 		    STR_ARG(str_sub(field[b->at[COL_TIME]], 0, 40)));
-	if (!ip_parse(field[b->at[COL_IP]], &facts.client))
+	if (!ip_parse(field[b->at[COL_IP]], &facts.client.ip))
 		return err_at(err, "events", (int)b->line,
 		    "client_ip \"%.*s\", expected an IP address",
 		    STR_ARG(str_sub(field[b->at[COL_IP]], 0, 60)));
-	facts.sender = field[b->at[COL_SENDER]];
+	facts.client.name = field[b->at[COL_NAME]];
+	facts.client.helo = field[b->at[COL_HELO]];
+	facts.client.sender = field[b->at[COL_SENDER]];
+	facts.client.spf_pass = str_is_nocase(field[b->at[COL_SPF]], "pass");
+	facts.client.suffixes = b->suffixes;
 	facts.recipient = field[b->at[COL_RCPT]];
 	struct verdict v = judge(b, &facts, now);
 	bool pass = v.action == ACTION_CONTINUE;
@@ -299,6 +313,8 @@ greylist_test_run(const char *conf_path, FILE *in, FILE *out)
 	struct batch b = { .in = in, .out = out };
 	int status = load(&b, conf_path);
 
+	if (status == EX_OK)
+		status = open_suffixes(&b);
 	if (status == EX_OK)
 		status = fresh_store(&b);
 	if (status == EX_OK)

@@ -65,13 +65,13 @@ static void
 ask(struct judged *j, struct judge_message *m, struct milter_session *s, struct str rcpt,
     int64_t now)
 {
-	const struct greylist_facts facts = { .client = milter_client(s)->ip,
+	const struct greylist_facts facts = { .moment = GREYLIST_AT_RCPT,
 		.authenticated = m->authenticated,
-		.sender = sender_of(m),
+		.client = { .ip = milter_client(s)->ip, .sender = sender_of(m) },
 		.recipient = rcpt };
 
-	greylist_want(&j->view.greylist, &facts, &j->query);
-	if (j->query.exempt != NULL || m->store == NULL || m->budget_ms <= 0)
+	greylist_want(&j->view.greylist, &facts, now, &j->query);
+	if (!j->query.ask || m->store == NULL || m->budget_ms <= 0)
 		return;
 	j->future = store_greylist_check(m->store, &j->query.network,
 	    (struct str){ j->query.client, j->query.client_len },
@@ -85,14 +85,10 @@ answer(
 {
 	int64_t begin = clock_mono_ms();
 
-	if (j->query.exempt != NULL) {
-		j->verdict = verdict_continue(j->query.exempt);
-		return;
-	}
 	if (j->future != NULL && milter_wait(s, j->future, begin + m->budget_ms))
 		j->answer = future_value(j->future);
 	m->budget_ms -= clock_mono_ms() - begin;
-	j->verdict = greylist_verdict(&j->view.greylist, j->answer, now);
+	j->verdict = greylist_judge(&j->view.greylist, &j->query, j->answer, now);
 }
 
 static void
@@ -127,7 +123,7 @@ log_judged(const struct judged *j, const struct judge_message *m,
 	logline_str(&l, "from", m->null_sender ? STR("<>") : sender_of(m));
 	logline_str(&l, "to", rcpt);
 	logline_cstr(&l, "why", j->verdict.why);
-	if (j->query.exempt == NULL) {
+	if (j->query.ask) {
 		logline_cstr(&l, "identity",
 		    greylist_identity_kind_name(j->query.identity.kind));
 		logline_cstr(&l, "as", j->query.identity.name);

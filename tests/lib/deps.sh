@@ -12,7 +12,7 @@
 set -u
 
 need="gcc libc6-dev make pkg-config
-	libxxhash-dev libc-ares-dev liblmdb-dev libhiredis-dev libmilter-dev libevent-dev libseccomp-dev
+	libxxhash-dev libc-ares-dev libpsl-dev publicsuffix liblmdb-dev libhiredis-dev libmilter-dev libevent-dev libseccomp-dev
 	libclamav-dev libpcre2-dev
 	check python3 openssl mandoc"
 [ "${1:-}" = fuzz ] && need="$need clang-14 libclang-rt-14-dev llvm-14"

@@ -31,10 +31,10 @@ usual(void)
 static struct greylist_facts
 facts_of(const char *client, const char *sender, const char *recipient)
 {
-	struct greylist_facts f = { .sender = str_of(sender),
+	struct greylist_facts f = { .client.sender = str_of(sender),
 		.recipient = str_of(recipient) };
 
-	ck_assert(client[0] == '\0' || ip_parse(str_of(client), &f.client));
+	ck_assert(client[0] == '\0' || ip_parse(str_of(client), &f.client.ip));
 	return f;
 }
 
@@ -66,7 +66,7 @@ START_TEST(exempt)
 
 	f.authenticated = r->authenticated;
 	set.when = r->when;
-	greylist_want(&set, &f, &q);
+	greylist_want(&set, &f, T0, &q);
 	ck_assert_int_eq(q.exempt == NULL, r->exempt == NULL);
 	if (r->exempt != NULL)
 		ck_assert_str_eq(q.exempt, r->exempt);
@@ -100,7 +100,7 @@ START_TEST(identity)
 
 	set.prefix4 = r->prefix4;
 	set.prefix6 = r->prefix6;
-	greylist_want(&set, &f, &q);
+	greylist_want(&set, &f, T0, &q);
 	ck_assert_str_eq(q.identity.name, r->name);
 	ck_assert_int_eq(q.client[0], 'n');
 	ck_assert_mem_eq(q.client + 1, r->name, strlen(r->name));
@@ -151,7 +151,7 @@ key_of(const char *const part[3], struct greylist_query *q)
 	struct settings_greylist set = usual();
 	struct greylist_facts f = facts_of(part[0], part[1], part[2]);
 
-	greylist_want(&set, &f, q);
+	greylist_want(&set, &f, T0, q);
 	ck_assert_uint_gt(q->key_len, 6);
 }
 
@@ -180,8 +180,8 @@ START_TEST(endless_addresses)
 	memset(text, 'x', 100000);
 	memcpy(text + 90, "@b.example", 10);
 	for (size_t len = 1; len < 100000; len += len < 2000 ? 1 : 9973) {
-		f.sender = f.recipient = (struct str){ text, len };
-		greylist_want(&set, &f, &q);
+		f.client.sender = f.recipient = (struct str){ text, len };
+		greylist_want(&set, &f, T0, &q);
 		ck_assert_uint_le(q.key_len, sizeof(q.key));
 		ck_assert_uint_le(q.key_len, STORE_NAME_MAX);
 	}
