@@ -22,6 +22,8 @@ TEXT(cares, "contrib/licenses/c-ares.txt");
 TEXT(lmdb, "contrib/licenses/lmdb.txt");
 TEXT(libevent, "contrib/licenses/libevent.txt");
 TEXT(pcre2, "contrib/licenses/pcre2.txt");
+TEXT(libspf2, "contrib/licenses/libspf2.txt");
+TEXT(libyaml, "contrib/licenses/libyaml.txt");
 TEXT(xxhash, "contrib/licenses/xxhash.txt");
 
 #define ROW(name, label)                                                               \
@@ -39,6 +41,8 @@ static const struct {
 	ROW("LMDB", lmdb),
 	ROW("libevent", libevent),
 	ROW("PCRE2", pcre2),
+	ROW("libspf2", libspf2),
+	ROW("libyaml", libyaml),
 	ROW("xxHash", xxhash),
 };
 

@@ -28,7 +28,7 @@ static const struct ctl_command commands[] = {
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",
 	    "print the daemons' metrics", ctl_stats },
-	{ "test", "access DIR | greylist [-c FILE] <EVENTS | score [-c FILE] [-r RULES] [-v] FILE ...",
+	{ "test", "access DIR | greylist [-c FILE] <EVENTS | score [-c FILE] [-r RULES] [-v] FILE ... | spf FILE",
 	    "run a daemon's engine over prepared cases", ctl_test },
 	{ "licenses", "", "print the licences of Postern and what it links", ctl_licenses },
 	{ "help", "[COMMAND]", "tell how a command is used", ctl_help },

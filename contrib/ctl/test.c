@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "contrib/ctl/command.h"
+#include "contrib/ctl/test_spf.h"
 #include "milters/access/access_test.h"
 #include "milters/greylist/greylist_test.h"
 #include "milters/score/score_test.h"
@@ -17,6 +18,7 @@ static const struct {
 	{ "access", access_test_main },
 	{ "greylist", greylist_test_main },
 	{ "score", score_test_main },
+	{ "spf", ctl_test_spf },
 };
 
 int
