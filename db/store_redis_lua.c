@@ -35,9 +35,8 @@
 	"  w = tonumber(w)\n"                                                          \
 	"  return math.abs(w) <= MAX and w or nil\n"                                   \
 	"end\n"                                                                        \
-	"local function read(key, n, now)\n"                                           \
-	"  local v, f = fetch(key, 127), {}\n"                                         \
-	"  if not v then return nil end\n"                                             \
+	"local function numbers(v, n, now)\n"                                          \
+	"  local f = {}\n"                                                             \
 	"  for w in string.gmatch(v .. ' ', '([^ ]*) ') do\n"                          \
 	"    w = number(w)\n"                                                          \
 	"    if not w then return refuse() end\n"                                      \
@@ -46,6 +45,10 @@
 	"  if #f ~= n then return refuse() end\n"                                      \
 	"  if now > f[n] then return nil end\n"                                        \
 	"  return f\n"                                                                 \
+	"end\n"                                                                        \
+	"local function read(key, n, now)\n"                                           \
+	"  local v = fetch(key, 127)\n"                                                \
+	"  return v and numbers(v, n, now)\n"                                          \
 	"end\n"                                                                        \
 	"local function text(n)\n"                                                     \
 	"  return string.format('%.0f', n)\n"                                          \
@@ -66,16 +69,48 @@
 	"for i = 1, #ARGV do A[i] = tonumber(ARGV[i]) end\n"                           \
 	"local now = A[1]\n"
 
+/* A triple is most often one number of 19 digits, which Redis keeps without any memory
+ * of its own: 10 to 89, tries and 9 more; nine digits, the first try since 1600000000;
+ * eight digits, from the first to the last; negative where it is known.  When it expires
+ * is known from that and the settings.  What does not fit (after May 2052, more than 80
+ * tries, more than 1157 days) is numbers like all other records. */
+#define TRIPLE                                                                         \
+	"local EPOCH = 1600000000\n"                                                   \
+	"local function read_triple(key, now)\n"                                       \
+	"  local v = fetch(key, 127)\n"                                                \
+	"  if not v then return nil end\n"                                             \
+	"  local known, n, first, span =\n"                                            \
+	"    string.match(v, '^(%-?)([1-8]%d)(%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d)$')\n" \
+	"  if not n then return numbers(v, 5, now) end\n"                              \
+	"  first = EPOCH + tonumber(first)\n"                                          \
+	"  return { known == '-' and 1 or 0, first, first + tonumber(span),\n"         \
+	"    tonumber(n) - 9 }\n"                                                      \
+	"end\n"                                                                        \
+	"local function write_triple(key, now, t)\n"                                   \
+	"  local first, span = t[2] - EPOCH, t[3] - t[2]\n"                            \
+	"  if t[4] > 80 or first < 0 or first > 999999999 or span < 0 or\n"            \
+	"      span > 99999999 then\n"                                                 \
+	"    return write(key, now, t)\n"                                              \
+	"  end\n"                                                                      \
+	"  store(key, now, t[5], string.format('%s%02d%09d%08d',\n"                    \
+	"    t[1] == 1 and '-' or '', t[4] + 9, first, span))\n"                       \
+	"end\n"
+
 /* db/greylist_state.c.  t: known, first, last, tries; c: confirmed, last, voided. */
-static const char greylist_source[] = PRELUDE
+static const char greylist_source[] = PRELUDE TRIPLE
     "local delay, window, keep, enough, client_keep, voided =\n"
     "  A[2], A[3], A[4], A[5], A[6], A[7]\n"
-    "local t, c = read(KEYS[1], 5, now), read(KEYS[2], 4, now)\n"
+    "local t, c = read_triple(KEYS[1], now), read(KEYS[2], 4, now)\n"
     "if t and (t[1] < 0 or t[1] > 1 or t[4] < 1 or t[2] > t[3]) then t = refuse() end\n"
     "if c and c[1] < 0 then c = refuse() end\n"
     "if failed then return failed end\n"
+    "local function till()\n"
+    "  if t[1] == 1 then return later(t[3], keep) end\n"
+    "  return later(t[2], window > delay and window or later(delay, window))\n"
+    "end\n"
     "if t then\n"
     "  t[2], t[3] = math.min(t[2], now), math.min(t[3], now)\n"
+    "  if now > till() then t = nil end\n"
     "end\n"
     "local client = c ~= nil\n"
     "c = c or { 0, 0, 0, 0 }\n"
@@ -91,23 +126,18 @@ static const char greylist_source[] = PRELUDE
     "  write(KEYS[2], now, c)\n"
     "  return failed or { 4, t and t[2] or 0, 0, bad }\n"
     "end\n"
-    "local function window_end()\n"
-    "  return later(t[2], window > delay and window or later(delay, window))\n"
-    "end\n"
     "local state = 0\n"
     "if t and t[1] == 1 then\n"
-    "  state = now <= later(t[3], keep) and 3 or 0\n"
-    "elseif t and now < later(t[2], delay) then\n"
-    "  state = 1\n"
+    "  state = 3\n"
     "elseif t then\n"
-    "  state = now <= window_end() and 2 or 0\n"
+    "  state = now < later(t[2], delay) and 1 or 2\n"
     "end\n"
     "if state == 0 then t = { 0, now, 0, 0, 0 } end\n"
     "if state == 2 then t[1] = 1 end\n"
     "t[3], t[4] = now, later(t[4], 1)\n"
-    "t[5] = t[1] == 1 and later(now, keep) or window_end()\n"
+    "t[5] = till()\n"
     "local answer = { state, t[2], t[4], bad }\n"
-    "write(KEYS[1], now, t)\n"
+    "write_triple(KEYS[1], now, t)\n"
     "if state == 2 and not failed then\n"
     "  c[1], c[2], c[4] = later(c[1], 1), now, later(now, client_keep)\n"
     "  write(KEYS[2], now, c)\n"

@@ -7,9 +7,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define SCHEMA                                                                         \
-	"1" /* of keys and values; another version's keys are not ours to read         \
-	     */
+/* Version of keys and values, by kind; another version's keys are not ours to read. */
+#define KIND_TRIPLE "2:t"
+#define KIND_CLIENT "1:c"
+#define KIND_EVENT "1:e"
+#define KIND_RATE "1:r"
+#define KIND_NOTE "1:n"
 
 void
 store_command_init(struct store_command *c)
@@ -63,7 +66,7 @@ add_within(struct store_command *c, int64_t v, int64_t min, int64_t max)
 	add_number(c, v < min ? min : v > max ? max : v);
 }
 
-/* PREFIX:1:KIND:{=TAG}NAME.  The '=' keeps an empty tag from being none at all.  A tag
+/* PREFIX:VERSION:KIND:{=TAG}NAME.  The '=' keeps an empty tag from being none at all.  A tag
  * with '}' in it ends there for the cluster, in all keys of the script alike. */
 static void
 add_key(struct store_command *c, const char *prefix, const char *kind, struct str tag,
@@ -72,13 +75,86 @@ add_key(struct store_command *c, const char *prefix, const char *kind, struct st
 	size_t from = c->used;
 
 	text_add(c, str_of(prefix));
-	text_add(c, STR(":" SCHEMA ":"));
+	text_add(c, STR(":"));
 	text_add(c, str_of(kind));
 	text_add(c, STR(":{="));
 	text_add(c, tag);
 	text_add(c, STR("}"));
 	text_add(c, name);
 	store_command_add(c, (struct str){ c->text + from, c->used - from });
+}
+
+/* Whether a triple's key begins with its client, after two octets of length. */
+static bool
+begins_with_client(struct str client, struct str key)
+{
+	return key.len >= client.len + 2 &&
+	    (unsigned char)key.p[0] == client.len >> 8 &&
+	    (unsigned char)key.p[1] == (client.len & 0xff) &&
+	    str_eq(str_sub(key, 2, 2 + client.len), client);
+}
+
+/* What the tag says already is not said again: of a million keys, that is a tenth.  The
+ * rest of such a key begins with a length, so with an octet below '=', with which begins
+ * what stands for a whole key. */
+static void
+add_triple_key(
+    struct store_command *c, const char *prefix, struct str client, struct str key)
+{
+	size_t from = c->used;
+
+	if (begins_with_client(client, key) && key.len > client.len + 2 &&
+	    key.p[client.len + 2] >= 0 && key.p[client.len + 2] < '=' &&
+	    !str_has(client, '}')) {
+		key = str_sub(key, client.len + 2, key.len);
+	} else {
+		text_add(c, STR("="));
+		text_add(c, key);
+		key = (struct str){ c->text + from, c->used - from };
+	}
+	add_key(c, prefix, KIND_TRIPLE, client, key);
+}
+
+bool
+store_triple_name(
+    struct str name, struct str *client, char key[STORE_NAME_MAX], size_t *key_len)
+{
+	struct str rest, whole = { 0 };
+	ptrdiff_t brace = str_index(name, '}');
+
+	if (!str_starts(name, STR("{=")) || brace < 0)
+		return false;
+	*client = str_sub(name, 2, (size_t)brace);
+	rest = str_sub(name, (size_t)brace + 1, name.len);
+	if (rest.len > 0 && rest.p[0] >= 0 && rest.p[0] < '=') {
+		*key_len = 2 + client->len + rest.len;
+		if (*key_len > STORE_NAME_MAX)
+			return false;
+		key[0] = (char)(client->len >> 8);
+		key[1] = (char)(client->len & 0xff);
+		memcpy(key + 2, client->p, client->len);
+		memcpy(key + 2 + client->len, rest.p, rest.len);
+		return true;
+	}
+	/* A client may have braces: its key, where that begins with it, says its end. */
+	for (size_t i = (size_t)brace; i + 1 < name.len; i++) {
+		struct str it = str_sub(name, 2, i);
+		struct str its = str_sub(name, i + 2, name.len);
+
+		if (name.p[i] != '}' || name.p[i + 1] != '=')
+			continue;
+		if (whole.p == NULL || begins_with_client(it, its)) {
+			*client = it;
+			whole = its;
+		}
+		if (begins_with_client(it, its))
+			break;
+	}
+	if (whole.p == NULL || whole.len > STORE_NAME_MAX)
+		return false;
+	*key_len = whole.len;
+	memcpy(key, whole.p, whole.len);
+	return true;
 }
 
 /* "kind|network", "kind|name" */
@@ -129,8 +205,8 @@ greylist_args(struct store_command *c, const char *prefix,
 	const struct greylist_times *times = &r->times;
 
 	store_command_int(c, 2);
-	add_key(c, prefix, "t", r->client, r->key);
-	add_key(c, prefix, "c", r->client, STR(""));
+	add_triple_key(c, prefix, r->client, r->key);
+	add_key(c, prefix, KIND_CLIENT, r->client, STR(""));
 	add_number(c, r->now);
 	add_number(c, times->delay);
 	add_number(c, times->window);
@@ -150,14 +226,14 @@ store_request_args(struct store_command *c, const char *prefix,
 		break;
 	case STORE_EVENT:
 		store_command_int(c, 1);
-		add_kind_key(c, prefix, "e", r->key);
+		add_kind_key(c, prefix, KIND_EVENT, r->key);
 		add_number(c, r->now);
 		add_number(c, r->weight);
 		add_within(c, r->keep, 0, INT64_MAX);
 		break;
 	case STORE_RATE:
 		store_command_int(c, 1);
-		add_key(c, prefix, "r", r->key, STR(""));
+		add_key(c, prefix, KIND_RATE, r->key, STR(""));
 		add_number(c, r->now);
 		add_within(c, r->rate.n, 0, RATE_UNITS_MAX);
 		add_within(c, r->rate.burst, 0, RATE_UNITS_MAX);
@@ -166,7 +242,7 @@ store_request_args(struct store_command *c, const char *prefix,
 		break;
 	case STORE_NOTE:
 		store_command_int(c, 1);
-		add_kind_key(c, prefix, "n", r->key);
+		add_kind_key(c, prefix, KIND_NOTE, r->key);
 		add_number(c, r->now);
 		store_command_int(c, r->put);
 		add_within(c, r->keep, 0, INT64_MAX);
@@ -194,7 +270,7 @@ store_request_voiding(
 
 	store_command_int(c, n);
 	for (int i = 0; i < n; i++)
-		add_kind_key(c, prefix, "e", r->void_by[i]);
+		add_kind_key(c, prefix, KIND_EVENT, r->void_by[i]);
 	add_number(c, r->now);
 	add_number(c, 0);
 	add_number(c, 0);

@@ -45,6 +45,11 @@ void store_command_int(struct store_command *c, int64_t v); /* as it is */
 void store_command_script(
     struct store_command *c, enum store_script script, const char *digest);
 
+/* The other way: what stands behind "PREFIX:2:t:" as the client (borrowed) and the key of
+ * a triple.  false: that is none. */
+bool store_triple_name(
+    struct str name, struct str *client, char key[STORE_NAME_MAX], size_t *key_len);
+
 /* Which script answers r, and its keys and arguments (after store_command_script). */
 enum store_script store_request_script(const struct store_request *r);
 /* voided: wall seconds of the newest event that voids; 0: none.  Only of a triple. */

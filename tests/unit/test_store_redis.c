@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
 #include "db/store_address.h"
+#include "db/store_redis_script.h"
 #include "tests/lib/redis_rig.h"
 #include "tests/lib/store_conformance.h"
 #include "tests/lib/store_rig.h"
@@ -159,6 +160,11 @@ static const struct planted {
 	{ NULL, "1e3 1e3 1e3 1e3 1e10", 20, false },
 	{ NULL, "0 0 0 0 1900000000 7 8 9", 24, true },
 	{ NULL, " 0 0 0 1900000000", 17, false },
+	{ NULL, "1020000000000000010", 18, false },
+	{ NULL, "102000000000000001x", 19, false },
+	{ NULL, "9020000000000000100", 19, false },
+	{ NULL, "-0920000000000000100", 20, false },
+	{ NULL, "+1020000000000000100", 20, false },
 	{ NULL, NULL, 50 << 20, false }, /* so many octets */
 };
 
@@ -185,7 +191,7 @@ plant(const char *key, const struct planted *p)
 
 START_TEST(foreign_values)
 {
-	static const char *const keys[] = { "postern:1:t:{=c}k", "postern:1:c:{=c}",
+	static const char *const keys[] = { "postern:2:t:{=c}=k", "postern:1:c:{=c}",
 		"postern:1:r:{=b}", "postern:1:e:{=192.0.2.0/24}spam",
 		"postern:1:e:{=192.0.2.0/24}virus", "postern:1:e:{=192.0.2.0/24}trap",
 		"postern:1:n:{=n}list", "postern:1:h:{=n}" };
@@ -214,7 +220,148 @@ START_TEST(foreign_values)
 	ck_assert_int_eq(rig_try(s, "c", "k", T0 + 1), GREYLIST_EARLY);
 	ck_assert_int_eq(
 	    rig_rate_of(store_rate_add(s, STR("b"), 1, 10, 1, 60, T0)).level, 2);
-	ck_assert_str_eq(rig_server_ask(&common, "TYPE postern:1:t:{=c}k"), "string");
+	ck_assert_str_eq(rig_server_ask(&common, "TYPE postern:2:t:{=c}=k"), "string");
+	store_close(s);
+}
+END_TEST
+
+/* A triple's value as the manual says. */
+static const struct packed {
+	int64_t first, last;
+	int tries; /* of which all but one at first */
+	const char *value;
+} packs[] = {
+	{ T0, T0, 1, "1020000000000000000" },
+	{ T0, T0 + 7, 2, "1120000000000000007" },
+	{ T0, T0 + 300, 2, "-1120000000000000300" },
+	{ T0, T0 + 299, 80, "8920000000000000299" },
+	{ T0, T0 + 299, 81, "0 1800000000 1800000299 81 1800172800" },
+	{ 1600000000, 1600000000, 1, "1000000000000000000" },
+	{ 1599999999, 1599999999, 1, "0 1599999999 1599999999 1 1600172799" },
+	{ 2599999999, 2599999999, 1, "1099999999900000000" },
+	{ 2600000000, 2600000300, 2, "1 2600000000 2600000300 2 2603024300" },
+};
+
+START_TEST(a_triple_is_small)
+{
+	const struct packed *p = &packs[_i];
+	struct store_conf conf = common_conf();
+	struct store *s = rig_opened(&conf, NULL);
+
+	for (int i = 1; i < p->tries; i++)
+		rig_try(s, "c", "k", p->first);
+	enum greylist_state last = rig_try(s, "c", "k", p->last);
+	ck_assert_int_eq(last,
+	    p->tries == 1                    ? GREYLIST_NEW
+		: p->last < p->first + 300 ? GREYLIST_EARLY
+					   : GREYLIST_RETRIED);
+	ck_assert_str_eq(rig_server_ask(&common, "GET postern:2:t:{=c}=k"), p->value);
+	ck_assert_str_eq(rig_server_ask(&common, "OBJECT ENCODING postern:2:t:{=c}=k"),
+	    strchr(p->value, ' ') == NULL ? "int" : "embstr");
+	/* And it reads back as what it was. */
+	struct greylist_answer a = rig_greylist_of(store_greylist_check(
+	    s, NULL, STR("c"), STR("k"), &rig_times, p->last + 1));
+	ck_assert_int_eq(a.seen.first, p->first);
+	ck_assert_int_eq(a.seen.tries, p->tries + 1);
+	ck_assert_int_eq(a.seen.state,
+	    last == GREYLIST_RETRIED         ? GREYLIST_KNOWN
+		: p->last + 1 >= p->first + 300 ? GREYLIST_RETRIED
+						: GREYLIST_EARLY);
+	store_close(s);
+}
+END_TEST
+
+/* How a triple is named, there and back. */
+static const struct {
+	struct str client, key;
+	const char *rest; /* NULL: '=' and the whole key */
+	size_t rest_len;
+} names[] = {
+	{ { "n192.0.2.0/24", 13 }, { "\0\15n192.0.2.0/24\0\1s\0\1r", 21 },
+	    "\0\1s\0\1r", 6 },
+	{ { "", 0 }, { "\0\0\0\0\0\0", 6 }, "\0\0\0\0", 4 },
+	{ { "c", 1 }, { "\0\1c", 3 }, NULL, 0 },
+	{ { "c", 1 }, { "\0\1d\0\1s", 6 }, NULL, 0 },
+	{ { "c", 1 }, { "\0\2c\0\1s", 6 }, NULL, 0 },
+	{ { "c", 1 }, { "\0\1c=", 4 }, NULL, 0 },
+	{ { "c", 1 }, { "\0\1c\377\377", 5 }, NULL, 0 },
+	{ { "c", 1 }, { "k", 1 }, NULL, 0 },
+	{ { "c", 1 }, { "", 0 }, NULL, 0 },
+	{ { "a}b", 3 }, { "\0\3a}b\0\1s", 8 }, NULL, 0 },
+	{ { "}=", 2 }, { "\0\2}=\0\1s", 7 }, NULL, 0 },
+	{ { "c", 1 }, { "\0\1c=}=", 6 }, NULL, 0 },
+};
+
+START_TEST(triple_names)
+{
+	struct store_request r = { .op = STORE_GREYLIST,
+		.client = names[_i].client,
+		.key = names[_i].key };
+	struct store_command c;
+	char key[STORE_NAME_MAX];
+	size_t len = 0, skip = strlen("p:2:t:");
+	struct str client = { 0 };
+
+	store_command_init(&c);
+	store_command_script(&c, STORE_SCRIPT_GREYLIST, "x");
+	store_request_args(&c, "p", &r, 0);
+	struct str name = { c.argv[3] + skip, c.len[3] - skip };
+	size_t tail =
+	    names[_i].rest == NULL ? names[_i].key.len + 1 : names[_i].rest_len;
+	ck_assert_uint_eq(name.len, 3 + names[_i].client.len + tail);
+	if (names[_i].rest != NULL)
+		ck_assert(memcmp(name.p + name.len - tail, names[_i].rest, tail) == 0);
+	ck_assert(store_triple_name(name, &client, key, &len));
+	ck_assert(str_eq(client, names[_i].client));
+	ck_assert(str_eq((struct str){ key, len }, names[_i].key));
+}
+END_TEST
+
+static const char *const no_names[] = { "", "{=", "{=c", "c}k", "{c}=k", "{=c}k}k",
+	"{=c}" };
+
+START_TEST(no_triple_names)
+{
+	char key[STORE_NAME_MAX];
+	struct str client;
+	size_t len;
+
+	ck_assert_msg(!store_triple_name(str_of(no_names[_i]), &client, key, &len),
+	    "%s", no_names[_i]);
+}
+END_TEST
+
+/* Daemons of the version before this and of the one after it lay theirs beside ours. */
+START_TEST(other_versions)
+{
+	static const char *const theirs[] = { "postern:1:t:{=c}=k",
+		"postern:3:t:{=c}=k", "postern:0:c:{=c}", "postern:2:c:{=c}",
+		"postern:2:r:{=b}", "postern:2:e:{=192.0.2.0/24}virus" };
+	struct store_conf conf = common_conf();
+	struct store *s = rig_opened(&conf, NULL);
+	struct ipnet net = rig_net("192.0.2.0/24");
+
+	for (int i = 0; i < N(theirs); i++)
+		rig_server_set(&common, theirs[i], "theirs", 6);
+	ck_assert_int_eq(rig_greylist_of(store_greylist_check(s, &net, STR("c"),
+					     STR("k"), &rig_times, T0))
+			     .seen.state,
+	    GREYLIST_NEW);
+	ck_assert_int_eq(rig_greylist_of(store_greylist_check(s, &net, STR("c"),
+					     STR("k"), &rig_times, T0 + 300))
+			     .seen.state,
+	    GREYLIST_RETRIED);
+	ck_assert_int_eq(
+	    rig_rate_of(store_rate_add(s, STR("b"), 1, 10, 1, 60, T0)).level, 1);
+	ck_assert_int_eq(
+	    rig_event_of(store_event_add(s, &net, EVENT_VIRUS, 3, 60, T0)).weight, 3);
+	ck_assert_uint_eq(rig_counted("postern_store_redis_bad_values_total"), 0);
+	for (int i = 0; i < N(theirs); i++) {
+		char *command = xasprintf("GET %s", theirs[i]);
+
+		ck_assert_str_eq(rig_server_ask(&common, command), "theirs");
+		free(command);
+	}
 	store_close(s);
 }
 END_TEST
@@ -228,8 +375,8 @@ START_TEST(keys_have_a_life)
 		const char *key;
 		long min, max;
 	} keys[] = {
-		{ "postern:1:t:{=c}pending", 2 * RIG_DAY, 2 * RIG_DAY + 60 },
-		{ "postern:1:t:{=c}known", 35 * RIG_DAY, 35 * RIG_DAY + 60 },
+		{ "postern:2:t:{=c}=pending", 2 * RIG_DAY, 2 * RIG_DAY + 60 },
+		{ "postern:2:t:{=c}=known", 35 * RIG_DAY, 35 * RIG_DAY + 60 },
 		{ "postern:1:c:{=c}", 30 * RIG_DAY, 30 * RIG_DAY + 60 },
 		{ "postern:1:e:{=2001:db8::/64}trap", 7 * RIG_DAY, 7 * RIG_DAY + 60 },
 		{ "postern:1:r:{=leaks}", 600, 660 },
@@ -443,6 +590,10 @@ main(void)
 	ADD(bare, address, N(addresses));
 	ADD(bare, bad_settings, 1);
 	ADD(shared, foreign_values, N(plants));
+	ADD(shared, a_triple_is_small, N(packs));
+	ADD(bare, triple_names, N(names));
+	ADD(bare, no_triple_names, N(no_names));
+	ADD(shared, other_versions, 1);
 	ADD(shared, keys_have_a_life, 1);
 	ADD(shared, databases_and_prefixes, 1);
 	ADD(shared, clocks_apart, N(clocks));
