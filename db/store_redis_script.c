@@ -13,6 +13,7 @@
 #define KIND_EVENT "1:e"
 #define KIND_RATE "1:r"
 #define KIND_NOTE "1:n"
+#define KIND_HOLD "1:h"
 
 void
 store_command_init(struct store_command *c)
@@ -250,7 +251,7 @@ store_request_args(struct store_command *c, const char *prefix,
 		break;
 	case STORE_HOLD:
 		store_command_int(c, 1);
-		add_key(c, prefix, "h", r->key, STR(""));
+		add_key(c, prefix, KIND_HOLD, r->key, STR(""));
 		add_number(c, r->now);
 		store_command_int(c, r->put);
 		store_command_add(c, r->holder);
