@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Asks libspf2 about one mechanism at a time.  What it would get wrong is settled here:
+/* Asks libspf2 about one mechanism at a time.  Given whole records, libspf2 1.2.10
+ * answers 72 of the 200 published tests for RFC 7208 wrongly; records, order, limits
+ * and macros are therefore not its business here.  What it would get wrong of the rest:
  *  - a prefix length of 0 it refuses: the client's own address stands in for each
  *    address of the answer (RFC 7208 5.3: "/0" matches if there is any);
  *  - a DNS failure in ptr it makes an error: such names are skipped (5.5), and of more
