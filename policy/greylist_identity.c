@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "common/mail/address.h"
+#include "policy/client_name.h"
 
 _Static_assert(GREYLIST_IDENTITY_MAX > 253 && GREYLIST_IDENTITY_MAX > IP_TEXT_MAX + 4,
     "a domain name or a network fits");
@@ -63,10 +64,25 @@ by_spf(const struct greylist_client_facts *f, struct greylist_identity *out)
 		take(out, GREYLIST_BY_SPF, a.domain);
 		return true;
 	}
+	struct str helo = str_trim(f->helo);
 	if (f->suffixes == NULL ||
-	    !suffixes_organisation(f->suffixes, str_trim(f->helo), &domain))
+	    !suffixes_organisation(f->suffixes, helo, &domain) ||
+	    client_name_generated(greylist_client_name(helo), domain, &f->ip))
 		return false;
 	take(out, GREYLIST_BY_HELO, domain);
+	return true;
+}
+
+static bool
+by_name(const struct greylist_client_facts *f, struct greylist_identity *out)
+{
+	struct str name = greylist_client_name(f->name), domain;
+
+	if (f->suffixes == NULL ||
+	    !suffixes_organisation(f->suffixes, name, &domain) ||
+	    client_name_generated(name, domain, &f->ip))
+		return false;
+	take(out, GREYLIST_BY_NAME, domain);
 	return true;
 }
 
@@ -85,6 +101,6 @@ void
 greylist_identify(const struct settings_greylist *set,
     const struct greylist_client_facts *facts, struct greylist_identity *out)
 {
-	if (!by_spf(facts, out))
+	if (!by_spf(facts, out) && !by_name(facts, out))
 		by_network(set, &facts->ip, out);
 }
