@@ -108,37 +108,60 @@ store_request_reads(const struct store_request *r)
 	case STORE_GREYLIST:
 	case STORE_RATE:
 	case STORE_HOLD:
+	case STORE_MAP_SET:
 		return false;
 	case STORE_EVENT:
 		return r->weight == 0;
 	case STORE_NOTE:
 		return !r->put;
+	case STORE_MAP_GET:
+	case STORE_MAP_VERSION:
+	case STORE_MAP_READ:
+	case STORE_MAP_LOG:
 	case STORE_STATS:
 		return true;
 	}
 	return false;
 }
 
+/* A copy with its text behind it. */
+static union store_answer *
+answer_own(const struct store_request *r)
+{
+	union store_answer *a = xmalloc(sizeof(*a) + r->octets.len);
+	struct str text = { (char *)(a + 1), r->octets.len };
+
+	*a = r->answer;
+	if (text.len > 0)
+		memcpy(a + 1, r->octets.p, text.len);
+	if (r->op == STORE_MAP_GET)
+		a->value.value = text;
+	if (r->op == STORE_MAP_READ || r->op == STORE_MAP_LOG)
+		a->chunk.rows = text;
+	return a;
+}
+
 void
 store_request_done(struct store_request *r, enum store_state state)
 {
-	void *value = NULL;
+	union store_answer *value = NULL;
 
 	if (state != STORE_OK) {
 		memset(&r->answer, 0, sizeof(r->answer));
 		r->answer.state = state;
 	}
 	if (state == STORE_OK || r->op != STORE_STATS)
-		value = memcpy(xmalloc(sizeof(r->answer)), &r->answer, sizeof(r->answer));
+		value = answer_own(r);
 	future_set(r->future, value);
 	future_unref(r->future);
+	buf_clear(&r->octets);
 	free(r->text);
 	free(r);
 }
 
 /* A request with room for `room` octets of text. */
-static struct store_request *
-request_new(enum store_op op, int64_t now, size_t room)
+struct store_request *
+store_request_new(enum store_op op, int64_t now, size_t room)
 {
 	struct store_request *r = xcalloc(1, sizeof(*r));
 
@@ -146,12 +169,13 @@ request_new(enum store_op op, int64_t now, size_t room)
 	r->now = now;
 	r->future = future_new(free);
 	r->text = xmalloc(room + 1);
+	buf_init(&r->octets, STORE_ROWS_MAX);
 	return r;
 }
 
 /* Append to the request's text; returns the place of the copy. */
-static struct str
-request_text(struct store_request *r, size_t *used, struct str s)
+struct str
+store_request_text(struct store_request *r, size_t *used, struct str s)
 {
 	char *to = r->text + *used;
 
@@ -163,8 +187,8 @@ request_text(struct store_request *r, size_t *used, struct str s)
 
 /* The caller's future, a reference of its own: the request may be done before we
  * return. */
-static struct future *
-submit(struct store *s, struct store_request *r)
+struct future *
+store_submit(struct store *s, struct store_request *r)
 {
 	struct future *f = future_ref(r->future);
 
@@ -175,8 +199,8 @@ submit(struct store *s, struct store_request *r)
 
 /* A name that is too long is a mistake of the caller, who bounds what strangers send.
  */
-static struct future *
-refuse(struct store_request *r)
+struct future *
+store_refuse(struct store_request *r)
 {
 	struct future *f = future_ref(r->future);
 
@@ -206,36 +230,36 @@ store_greylist_check(struct store *s, const struct ipnet *network, struct str cl
 {
 	static const enum event_kind voiding[2] = { EVENT_VIRUS, EVENT_TRAP };
 	bool fits = key.len <= STORE_NAME_MAX && client.len <= STORE_NAME_MAX;
-	struct store_request *r = request_new(
+	struct store_request *r = store_request_new(
 	    STORE_GREYLIST, now, fits ? key.len + client.len + 2 * EVENT_KEY_MAX : 0);
 	size_t used = 0;
 
 	if (!fits)
-		return refuse(r);
+		return store_refuse(r);
 	r->times = *times;
-	r->key = request_text(r, &used, key);
-	r->client = request_text(r, &used, client);
+	r->key = store_request_text(r, &used, key);
+	r->client = store_request_text(r, &used, client);
 	for (size_t i = 0; network != NULL && i < 2; i++) {
 		char event[EVENT_KEY_MAX];
 		size_t len = event_key(network, voiding[i], event);
 
-		r->void_by[i] = request_text(r, &used, (struct str){ event, len });
+		r->void_by[i] = store_request_text(r, &used, (struct str){ event, len });
 	}
-	return submit(s, r);
+	return store_submit(s, r);
 }
 
 static struct future *
 event_ask(struct store *s, const struct ipnet *network, enum event_kind kind,
     int64_t weight, int64_t keep, int64_t now)
 {
-	struct store_request *r = request_new(STORE_EVENT, now, EVENT_KEY_MAX);
+	struct store_request *r = store_request_new(STORE_EVENT, now, EVENT_KEY_MAX);
 	char key[EVENT_KEY_MAX];
 	size_t used = 0, len = event_key(network, kind, key);
 
-	r->key = request_text(r, &used, (struct str){ key, len });
+	r->key = store_request_text(r, &used, (struct str){ key, len });
 	r->weight = weight;
 	r->keep = keep;
-	return submit(s, r);
+	return store_submit(s, r);
 }
 
 struct future *
@@ -257,14 +281,14 @@ store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst, int64
     int64_t per, int64_t now)
 {
 	bool fits = name.len <= STORE_NAME_MAX;
-	struct store_request *r = request_new(STORE_RATE, now, fits ? name.len : 0);
+	struct store_request *r = store_request_new(STORE_RATE, now, fits ? name.len : 0);
 	size_t used = 0;
 
 	if (!fits)
-		return refuse(r);
-	r->key = request_text(r, &used, name);
+		return store_refuse(r);
+	r->key = store_request_text(r, &used, name);
 	r->rate = (struct rate_args){ n, burst, rate, per };
-	return submit(s, r);
+	return store_submit(s, r);
 }
 
 /* "kind|name" */
@@ -273,17 +297,17 @@ note_request(enum note_kind kind, struct str name, struct str text, int64_t now)
 {
 	struct str kind_name = str_of(note_kind_name(kind));
 	bool fits = name.len <= STORE_NAME_MAX && text.len <= STORE_NOTE_MAX;
-	struct store_request *r = request_new(
+	struct store_request *r = store_request_new(
 	    STORE_NOTE, now, fits ? kind_name.len + 1 + name.len + text.len : 0);
 	size_t used = 0;
 
 	if (!fits)
 		return r;
-	request_text(r, &used, kind_name);
-	request_text(r, &used, STR("|"));
-	request_text(r, &used, name);
+	store_request_text(r, &used, kind_name);
+	store_request_text(r, &used, STR("|"));
+	store_request_text(r, &used, name);
 	r->key = (struct str){ r->text, used };
-	r->note = request_text(r, &used, text);
+	r->note = store_request_text(r, &used, text);
 	return r;
 }
 
@@ -295,7 +319,7 @@ store_note_put(struct store *s, enum note_kind kind, struct str name, struct str
 
 	r->put = true;
 	r->keep = keep < 0 ? 0 : keep;
-	return r->key.p == NULL ? refuse(r) : submit(s, r);
+	return r->key.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
 
 struct future *
@@ -303,7 +327,7 @@ store_note_get(struct store *s, enum note_kind kind, struct str name, int64_t no
 {
 	struct store_request *r = note_request(kind, name, STR(""), now);
 
-	return r->key.p == NULL ? refuse(r) : submit(s, r);
+	return r->key.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
 
 static struct store_request *
@@ -311,13 +335,13 @@ hold_request(struct str name, struct str holder, int64_t now)
 {
 	bool fits = name.len <= STORE_NAME_MAX && holder.len <= STORE_NAME_MAX;
 	struct store_request *r =
-	    request_new(STORE_HOLD, now, fits ? name.len + holder.len : 0);
+	    store_request_new(STORE_HOLD, now, fits ? name.len + holder.len : 0);
 	size_t used = 0;
 
 	if (!fits)
 		return r;
-	r->key = request_text(r, &used, name);
-	r->holder = request_text(r, &used, holder);
+	r->key = store_request_text(r, &used, name);
+	r->holder = store_request_text(r, &used, holder);
 	return r;
 }
 
@@ -330,7 +354,7 @@ store_hold_take(struct store *s, struct str name, struct str holder, int64_t lim
 	r->put = true;
 	r->keep = keep < 0 ? 0 : keep;
 	r->limit = limit < 0 ? 0 : limit > STORE_HOLD_MAX ? STORE_HOLD_MAX : limit;
-	return r->holder.p == NULL ? refuse(r) : submit(s, r);
+	return r->holder.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
 
 struct future *
@@ -338,13 +362,13 @@ store_hold_drop(struct store *s, struct str name, struct str holder, int64_t now
 {
 	struct store_request *r = hold_request(name, holder, now);
 
-	return r->holder.p == NULL ? refuse(r) : submit(s, r);
+	return r->holder.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
 
 int
 store_stats(struct store *s, struct store_stats *out, struct err *err)
 {
-	struct future *f = submit(s, request_new(STORE_STATS, 0, 0));
+	struct future *f = store_submit(s, store_request_new(STORE_STATS, 0, 0));
 	int rc = -1;
 
 	if (!future_wait(f, clock_mono_ms() + STATS_WAIT_MS))

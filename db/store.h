@@ -144,6 +144,53 @@ struct future *store_hold_take(struct store *s, struct str name, struct str hold
 struct future *store_hold_drop(
     struct store *s, struct str name, struct str holder, int64_t now);
 
+/* Maps that all hosts share: what an administrator enters (access entries, known
+ * recipients).  They have no end and are never forgotten to make room; what is entered
+ * is answered for when it is on disk (embedded) or at the server (redis).  A map that
+ * nobody wrote to is empty.  A name that is none, or a key, value or `who` that is too
+ * long, is the caller's error.  Each change has a version; which change comes later
+ * shows by a larger one, but a server that lost its last writes may show an older one
+ * again: compare for difference. */
+#define STORE_MAP_NAME_MAX 64 /* of letters, digits, '-', '_' and '.' */
+#define STORE_MAP_KEY_MAX 400 /* octets, any; at least one */
+#define STORE_MAP_VALUE_MAX 1000 /* octets, any */
+#define STORE_MAP_WHO_MAX 100 /* octets, any: who entered it */
+#define STORE_MAP_LOG_MAX 1000 /* changes that are kept */
+bool store_map_name_good(struct str map);
+struct map_answer {
+	enum store_state state;
+	bool found; /* set: the key had a value before */
+	int64_t version; /* after the call; 0: of a map that nobody wrote to */
+};
+/* value.p NULL: remove the key.  What changes nothing makes no version. */
+struct future *store_map_set(struct store *s, struct str map, struct str key,
+    struct str value, struct str who, int64_t now);
+struct future *store_map_version(struct store *s, struct str map);
+/* One key, for maps that are too large to hold in memory. */
+struct map_value {
+	enum store_state state;
+	bool found;
+	struct str value; /* lives as long as the future */
+};
+struct future *store_map_get(struct store *s, struct str map, struct str key);
+
+/* Blocking, for tools and for reading a map anew; not inside a milter callback.  What is
+ * borrowed is so for the call of each(), which returns false to stop.  -1: err.
+ * All entries, in no order.  Not a snapshot: what is changed meanwhile may be missing,
+ * old, or come twice; *version is from before. */
+int store_map_read(struct store *s, struct str map, int64_t *version,
+    bool (*each)(void *arg, struct str key, struct str value), void *arg,
+    struct err *err);
+/* The last n changes, newest first. */
+struct map_change {
+	int64_t when; /* wall seconds */
+	struct str who, key, value; /* value: what was entered */
+	bool removed;
+};
+int store_map_log(struct store *s, struct str map, size_t n,
+    bool (*each)(void *arg, const struct map_change *change), void *arg,
+    struct err *err);
+
 /* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;

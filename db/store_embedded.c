@@ -13,15 +13,16 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <xxhash.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
+#include "db/store_apply.h"
 #include "db/store_home.h"
 #include "db/store_private.h"
 #include "db/store_table.h"
+#include "db/store_table_map.h"
 
 #define BATCH_MAX 256 /* requests of one transaction; fewer in a small store */
 #define BATCH_MIN 16
@@ -36,6 +37,7 @@
 #define SWEEP_AGAIN_MS 50
 #define SHRINK_ROOM (8u << 20) /* above what a store that was larger has in use */
 #define READERS_MS 60000
+#define MAPS_MS 10000 /* between snapshots because of shared maps */
 
 METRIC_COUNTER(batches, "postern_store_transactions_total", NULL,
     "Transactions of the embedded store that were committed");
@@ -102,7 +104,7 @@ env_open(struct embedded *e, struct err *err)
 	unsigned flags = MDB_NOTLS | (e->sync_ms > 0 ? MDB_NOSYNC : 0);
 
 	if (rc == 0)
-		rc = mdb_env_set_maxdbs(env, 3);
+		rc = mdb_env_set_maxdbs(env, TABLE_DATABASES);
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(env, e->size_max);
 	if (rc == 0)
@@ -136,140 +138,21 @@ env_modes(struct embedded *e)
 	(void)lock;
 }
 
-/* --- what a request does inside a transaction --- */
-
-static int
-apply_voided(
-    struct table_txn *tx, const struct store_request *r, struct greylist_client *client)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < 2 && rc == 0 && r->void_by[i].len > 0; i++) {
-		struct record event;
-		int64_t expires;
-
-		rc = table_get(tx, RECORD_EVENT, r->void_by[i], r->now, &event);
-		struct event_answer seen =
-		    event_step(&event.event, 0, 0, r->now, &expires);
-		if (seen.last > client->voided)
-			client->voided = seen.last;
-	}
-	return rc;
-}
-
-static int
-apply_greylist(struct table_txn *tx, struct store_request *r)
-{
-	struct record triple, client;
-	int rc = table_get(tx, RECORD_TRIPLE, r->key, r->now, &triple);
-
-	if (rc == 0)
-		rc = table_get(tx, RECORD_CLIENT, r->client, r->now, &client);
-	if (rc == 0)
-		rc = apply_voided(tx, r, &client.client);
-	if (rc != 0)
-		return rc;
-	r->answer.greylist.state = STORE_OK;
-	r->answer.greylist.seen = greylist_try(&triple.triple, &client.client,
-	    &r->times, r->now, &triple.expires, &client.expires);
-	if (triple.expires != 0)
-		rc = table_put(tx, &triple);
-	if (rc == 0 && client.expires != 0)
-		rc = table_put(tx, &client);
-	return rc;
-}
-
-static int
-apply_event(struct table_txn *tx, struct store_request *r)
-{
-	struct record event;
-	int rc = table_get(tx, RECORD_EVENT, r->key, r->now, &event);
-
-	if (rc != 0)
-		return rc;
-	r->answer.event =
-	    event_step(&event.event, r->weight, r->keep, r->now, &event.expires);
-	return event.expires == 0 ? 0 : table_put(tx, &event);
-}
-
-static int
-apply_rate(struct table_txn *tx, struct store_request *r)
-{
-	struct record bucket;
-	int rc = table_get(tx, RECORD_RATE, r->key, r->now, &bucket);
-
-	if (rc != 0)
-		return rc;
-	r->answer.bucket = rate_step(&bucket.rate, &r->rate, r->now, &bucket.expires);
-	return bucket.expires == 0 ? 0 : table_put(tx, &bucket);
-}
-
-static int
-apply_note(struct table_txn *tx, struct store_request *r)
-{
-	struct record note;
-	int rc = table_get(tx, RECORD_NOTE, r->key, r->now, &note);
-
-	if (rc != 0)
-		return rc;
-	r->answer.note = note_step(&note.note, r->put ? &r->note : NULL, r->now);
-	if (!r->put)
-		return 0;
-	note.expires = store_later(r->now, r->keep);
-	return table_put(tx, &note);
-}
-
-static int
-apply_hold(struct table_txn *tx, struct store_request *r)
-{
-	struct hold_args args = { .holder = XXH3_64bits(r->holder.p, r->holder.len),
-		.drop = !r->put,
-		.limit = r->limit,
-		.keep = r->keep };
-	uint8_t octets[RECORD_PLACES_MAX * RECORD_PLACE];
-	struct hold_set set;
-	struct record hold;
-	bool found;
-	int rc = table_get(tx, RECORD_HOLD, r->key, r->now, &hold);
-
-	if (rc != 0)
-		return rc;
-	hold_read(&hold.hold, &set);
-	r->answer.hold = hold_step(&set, &args, r->now, &hold.expires);
-	if (set.n == 0)
-		return table_delete(tx, RECORD_HOLD, r->key, &found);
-	hold_write(&set, octets);
-	hold.hold = (struct hold){ set.n, octets };
-	return table_put(tx, &hold);
-}
+/* --- the writer --- */
 
 static int
 apply(struct embedded *e, struct table_txn *tx, struct store_request *r)
 {
 	struct store_stats *stats = &r->answer.stats;
 
-	switch (r->op) {
-	case STORE_GREYLIST:
-		return apply_greylist(tx, r);
-	case STORE_EVENT:
-		return apply_event(tx, r);
-	case STORE_RATE:
-		return apply_rate(tx, r);
-	case STORE_NOTE:
-		return apply_note(tx, r);
-	case STORE_HOLD:
-		return apply_hold(tx, r);
-	case STORE_STATS:
-		*stats = (struct store_stats){ .entries = table_entries(tx),
-			.bytes = (uint64_t)(tx->bytes < 0 ? 0 : tx->bytes),
-			.size_max = e->size_max };
-		snprintf(stats->note, sizeof(stats->note), "%s", e->home.note);
-		return 0;
-	}
-	return EINVAL;
+	if (r->op != STORE_STATS)
+		return store_apply(tx, r);
+	*stats = (struct store_stats){ .entries = table_entries(tx),
+		.bytes = (uint64_t)(tx->bytes < 0 ? 0 : tx->bytes),
+		.size_max = e->size_max };
+	snprintf(stats->note, sizeof(stats->note), "%s", e->home.note);
+	return 0;
 }
-
-/* --- the writer --- */
 
 static bool
 only_reads(const struct store_request *list)
@@ -302,15 +185,17 @@ begin(struct embedded *e, bool write, struct table_txn *tx)
 	return rc;
 }
 
-/* Make room, as far as one transaction may: down to nineteen twentieths of the limit.
- */
+/* Make room, as far as one transaction may: down to nineteen twentieths of what shared
+ * maps leave of the limit. */
 static int
 make_room(struct embedded *e, struct table_txn *tx)
 {
-	uint64_t goal = e->table.limit / 20 * 19, entries = table_entries(tx);
+	uint64_t maps = table_map_bytes(tx) / 8 * 3, entries = table_entries(tx);
+	uint64_t limit = maps < e->table.limit ? e->table.limit - maps : 0;
+	uint64_t goal = limit / 20 * 19;
 	size_t evicted;
 
-	if (tx->bytes <= (int64_t)e->table.limit || entries == 0)
+	if (tx->bytes <= (int64_t)limit || entries == 0)
 		return 0;
 	uint64_t each = (uint64_t)tx->bytes / entries;
 	uint64_t n = ((uint64_t)tx->bytes - goal) / (each == 0 ? 1 : each) + 1;
@@ -337,10 +222,12 @@ run(struct embedded *e, struct store_request *list)
 		table_abort(&tx);
 		return rc;
 	}
+	bool durable = tx.maps_changed && e->sync_ms > 0;
 	rc = table_commit(&tx);
 	if (rc == 0)
 		metric_add(&batches, 1);
-	return rc;
+	/* What an administrator entered cannot be made again. */
+	return rc == 0 && durable ? mdb_env_sync(e->env, 1) : rc;
 }
 
 static int
@@ -569,7 +456,21 @@ embedded_submit(void *engine, struct store_request *r)
 struct keep {
 	int64_t sweep_at, snapshot_at, readers_at; /* monotonic ms */
 	size_t synced, snapshot; /* transactions that are on disk, in the snapshot */
+	int64_t maps_at; /* not before then for shared maps alone */
 };
+
+/* Shared maps changed since the last snapshot, by whatever process. */
+static bool
+maps_changed(struct embedded *e, const struct keep *k)
+{
+	struct table_txn tx;
+
+	if (table_begin(&e->table, e->env, false, &tx) != 0)
+		return false;
+	bool changed = table_maps_changed(&tx) > k->snapshot;
+	table_abort(&tx);
+	return changed;
+}
 
 static void
 keep_env(struct embedded *e, struct keep *k, int64_t now)
@@ -587,8 +488,10 @@ keep_env(struct embedded *e, struct keep *k, int64_t now)
 	if (e->sync_ms > 0 && info.me_last_txnid != k->synced &&
 	    mdb_env_sync(e->env, 1) == 0)
 		k->synced = info.me_last_txnid;
-	if (e->snapshot_ms > 0 && now >= k->snapshot_at) {
+	if (e->snapshot_ms > 0 &&
+	    (now >= k->snapshot_at || (now >= k->maps_at && maps_changed(e, k)))) {
 		k->snapshot_at = now + e->snapshot_ms;
+		k->maps_at = now + MAPS_MS;
 		if (info.me_last_txnid == k->snapshot)
 			return;
 		if (home_snapshot(&e->home, e->env, &err) == 0)

@@ -146,7 +146,7 @@ salvage_child(const char *from, int to, int report)
 	signal(SIGABRT, salvage_crashed);
 	int rc = mdb_env_create(&env);
 	if (rc == 0)
-		rc = mdb_env_set_maxdbs(env, 3);
+		rc = mdb_env_set_maxdbs(env, TABLE_DATABASES);
 	if (rc == 0)
 		rc = mdb_env_open(
 		    env, from, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0660);

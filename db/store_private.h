@@ -4,6 +4,7 @@
 #ifndef POSTERN_DB_STORE_PRIVATE_H
 #define POSTERN_DB_STORE_PRIVATE_H
 
+#include "common/base/buf.h"
 #include "db/store.h"
 #include "db/store_step.h"
 
@@ -14,6 +15,43 @@ enum store_op {
 	STORE_STATS,
 	STORE_NOTE,
 	STORE_HOLD,
+	STORE_MAP_SET,
+	STORE_MAP_GET,
+	STORE_MAP_VERSION,
+	STORE_MAP_READ, /* some entries, and where to go on */
+	STORE_MAP_LOG,
+};
+
+/* Where a walk in steps goes on; zero: at its start. */
+struct store_cursor {
+	uint64_t number; /* of the engine */
+	uint32_t node; /* redis: of a cluster's */
+};
+
+/* Some rows of a walk.  Of a map: key, value; of its log: a change each; every part
+ * behind its length in four octets. */
+struct store_chunk {
+	enum store_state state;
+	bool more;
+	struct store_cursor next;
+	int64_t version; /* of the map */
+	struct str rows;
+};
+#define STORE_CHUNK_ROWS 100 /* at most, about */
+#define STORE_ROWS_MAX (4u << 20) /* octets of a chunk */
+
+/* What is answered; the parts that are text lie behind it in the same memory. */
+union store_answer {
+	enum store_state state; /* the first member of each */
+	struct greylist_answer greylist;
+	struct event_answer event;
+	struct rate_answer bucket;
+	struct note_answer note;
+	struct hold_answer hold;
+	struct map_answer map;
+	struct map_value value;
+	struct store_chunk chunk;
+	struct store_stats stats;
 };
 
 /* One question, with room for its answer.  The engine owns it from submit on and gives
@@ -26,7 +64,7 @@ struct store_request {
 	int64_t now; /* wall seconds, the caller's */
 	char *text; /* owns what the parts below point to */
 	struct str key; /* triple, "kind|network" of an event, "kind|name" of a note,
-			   name of a bucket or a hold */
+			   name of a bucket, a hold or a map */
 	struct str client; /* of a triple */
 	struct str
 	    void_by[2]; /* of a triple: keys of the events that void; len 0: none */
@@ -37,16 +75,13 @@ struct store_request {
 	struct str note; /* its text */
 	struct str holder;
 	int64_t limit; /* of places */
+	struct str member; /* key in a map; of a walk of it: the one before, or none */
+	struct str change; /* of a map: as in its log */
+	struct str value; /* of a map; p NULL: remove */
+	struct store_cursor cursor;
 	struct rate_args rate;
-	union {
-		enum store_state state; /* the first member of each */
-		struct greylist_answer greylist;
-		struct event_answer event;
-		struct rate_answer bucket;
-		struct note_answer note;
-		struct hold_answer hold;
-		struct store_stats stats;
-	} answer;
+	union store_answer answer;
+	struct buf octets; /* of the answer: map value, rows of a chunk */
 };
 
 struct store_engine {
@@ -61,6 +96,19 @@ struct store_engine {
 
 /* Whether it changes nothing. */
 bool store_request_reads(const struct store_request *r);
+
+/* For the front: a request with room for `room` octets of text; text is copied there
+ * one part behind the other. */
+struct store_request *store_request_new(enum store_op op, int64_t now, size_t room);
+struct str store_request_text(struct store_request *r, size_t *used, struct str s);
+/* Take r; the future is the caller's.  _refuse: what was asked is an error. */
+struct future *store_submit(struct store *s, struct store_request *r);
+struct future *store_refuse(struct store_request *r);
+
+/* Ask one step of a walk until the store answers, for a while: ask(arg) makes the
+ * request anew.  The future holds a chunk (or map_answer) that is STORE_OK; NULL: err. */
+struct future *store_walk_wait(struct store *s, struct store_request *(*ask)(void *arg),
+    void *arg, struct err *err);
 
 /* Settle the future with the answer, or with nothing but `state` when that is not
  * STORE_OK, and free r. */

@@ -296,10 +296,8 @@ send_one(struct worker *w, const struct store_request *r, enum step step,
 	const char *prefix = w->engine->conf.prefix;
 
 	store_command_init(&c);
-	if (r->op == STORE_STATS) {
-		store_command_add(&c, STR("INFO"));
+	if (step == STEP_ASK && store_request_plain(&c, prefix, r))
 		return store_link_send(&w->link, &c);
-	}
 	enum store_script script =
 	    step == STEP_VOIDING ? STORE_SCRIPT_EVENT : store_request_script(r);
 	store_command_script(&c, script, whole ? "" : w->link.digest[script]);

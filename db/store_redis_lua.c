@@ -252,18 +252,21 @@ static const char note_source[] = PRELUDE
     "end\n"
     "return failed or { found, since or 0, since and old or '', bad }\n";
 
+/* A command; what Redis refuses ends all that follow. */
+#define ASK                                                                            \
+	"local function ask(...)\n"                                                    \
+	"  if failed then return 0 end\n"                                              \
+	"  local r = redis.pcall(...)\n"                                               \
+	"  if type(r) == 'table' and r.err then\n"                                     \
+	"    failed = r\n"                                                             \
+	"    return 0\n"                                                               \
+	"  end\n"                                                                      \
+	"  return r\n"                                                                 \
+	"end\n"
+
 /* hold_step().  A sorted set: holders by the last second in which they hold. */
-static const char hold_source[] = PRELUDE
+static const char hold_source[] = PRELUDE ASK
     "local key, take, holder, limit = KEYS[1], ARGV[2], ARGV[3], A[4]\n"
-    "local function ask(...)\n"
-    "  if failed then return 0 end\n"
-    "  local r = redis.pcall(...)\n"
-    "  if type(r) == 'table' and r.err then\n"
-    "    failed = r\n"
-    "    return 0\n"
-    "  end\n"
-    "  return r\n"
-    "end\n"
     "ask('ZREMRANGEBYSCORE', key, '-inf', '(' .. text(now))\n"
     "if failed and string.find(failed.err, 'WRONGTYPE', 1, true) then\n"
     "  failed = refuse()\n"
@@ -282,6 +285,24 @@ static const char hold_source[] = PRELUDE
     "end\n"
     "return failed or { allowed, held, bad }\n";
 
+/* A shared map: entries, changes, version.  What lies there is nobody's to write over. */
+static const char map_set_source[] = PRELUDE ASK
+    "local map, log, version = KEYS[1], KEYS[2], KEYS[3]\n"
+    "local remove, key, value = ARGV[2] == '1', ARGV[3], ARGV[4]\n"
+    "local old = ask('HGET', map, key)\n"
+    "local v = number(ask('GETRANGE', version, 0, 31))\n"
+    "if failed then return failed end\n"
+    "v = v or 0\n"
+    "local found = old and 1 or 0\n"
+    "if old ~= (not remove and value) then\n"
+    "  v = math.min(math.max(v + 1, now * 1000), MAX)\n"
+    "  ask('SET', version, text(v))\n"
+    "  if remove then ask('HDEL', map, key) else ask('HSET', map, key, value) end\n"
+    "  ask('LPUSH', log, ARGV[5])\n"
+    "  ask('LTRIM', log, 0, 999)\n"
+    "end\n"
+    "return failed or { found, v, 0 }\n";
+
 struct str
 store_script_source(enum store_script script)
 {
@@ -296,6 +317,8 @@ store_script_source(enum store_script script)
 		return (struct str){ note_source, sizeof(note_source) - 1 };
 	case STORE_SCRIPT_HOLD:
 		return (struct str){ hold_source, sizeof(hold_source) - 1 };
+	case STORE_SCRIPT_MAP_SET:
+		return (struct str){ map_set_source, sizeof(map_set_source) - 1 };
 	case STORE_SCRIPTS:
 		break;
 	}

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "db/store_rows.h"
+
 #if HIREDIS_MAJOR >= 1
 typedef size_t elements_t; /* the type changed between hiredis' versions */
 #define ELEMENTS_GOOD(n) ((n) <= STORE_REPLY_ELEMENTS_MAX)
@@ -226,6 +228,122 @@ store_reply_hold(const redisReply *reply, struct hold_answer *out, uint64_t *bad
 	return STORE_REPLY_OK;
 }
 
+enum store_reply
+store_reply_map(const redisReply *reply, struct map_answer *out, uint64_t *bad_values)
+{
+	int64_t v[3];
+	enum store_reply class = numbers(reply, 3, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0 || v[0] > 1 || v[1] < 0)
+		return STORE_REPLY_BAD;
+	*out = (struct map_answer){ STORE_OK, v[0] == 1, v[1] };
+	*bad_values = (uint64_t)v[2];
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_value(const redisReply *reply, struct map_value *out, struct buf *value)
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type == REDIS_REPLY_NIL) {
+		*out = (struct map_value){ .state = STORE_OK };
+		return STORE_REPLY_OK;
+	}
+	if (reply->type != REDIS_REPLY_STRING || reply->len > STORE_MAP_VALUE_MAX ||
+	    buf_add(value, reply->str, reply->len) != 0)
+		return STORE_REPLY_BAD;
+	*out = (struct map_value){ .state = STORE_OK, .found = true };
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_version(const redisReply *reply, struct map_answer *out)
+{
+	enum store_reply class = store_reply_class(reply);
+	uint64_t version = 0;
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_STRING ||
+	    (reply->len > 0 &&
+		!str_to_uint((struct str){ reply->str, reply->len }, 0, INT64_MAX,
+		    &version)))
+		return STORE_REPLY_BAD;
+	*out = (struct map_answer){ .state = STORE_OK, .version = (int64_t)version };
+	return STORE_REPLY_OK;
+}
+
+/* A string as a row. */
+static bool
+row_taken(const redisReply *e, struct buf *rows)
+{
+	return e != NULL && e->type == REDIS_REPLY_STRING &&
+	    rows_add(rows, (struct str){ e->str, e->len }) == 0;
+}
+
+/* Cursor, list of strings: the answer of a SCAN command. */
+static enum store_reply
+scan_head(const redisReply *reply, uint64_t *cursor, const redisReply **list)
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return STORE_REPLY_BAD;
+	const redisReply *at = reply->element[0];
+	*list = reply->element[1];
+	return at != NULL && *list != NULL && at->type == REDIS_REPLY_STRING &&
+		(*list)->type == REDIS_REPLY_ARRAY &&
+		str_to_uint((struct str){ at->str, at->len }, 0, UINT64_MAX, cursor)
+	    ? STORE_REPLY_OK
+	    : STORE_REPLY_BAD;
+}
+
+enum store_reply
+store_reply_map_read(
+    const redisReply *reply, struct store_chunk *out, struct buf *rows)
+{
+	const redisReply *list;
+	uint64_t cursor;
+	enum store_reply class = scan_head(reply, &cursor, &list);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (list->elements % 2 != 0)
+		return STORE_REPLY_BAD;
+	for (size_t i = 0; i < list->elements; i++)
+		if (!row_taken(list->element[i], rows))
+			return STORE_REPLY_BAD;
+	*out = (struct store_chunk){ .state = STORE_OK, .more = cursor != 0 };
+	out->next.number = cursor;
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
+store_reply_map_log(const redisReply *reply, uint64_t from, struct store_chunk *out,
+    struct buf *rows)
+{
+	enum store_reply class = store_reply_class(reply);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (reply->type != REDIS_REPLY_ARRAY)
+		return STORE_REPLY_BAD;
+	for (size_t i = 0; i < reply->elements; i++)
+		if (!row_taken(reply->element[i], rows))
+			return STORE_REPLY_BAD;
+	*out = (struct store_chunk){ .state = STORE_OK,
+		.more = reply->elements >= STORE_CHUNK_ROWS };
+	out->next.number = from + reply->elements;
+	return STORE_REPLY_OK;
+}
+
 /* The number at the start of s, up to a comma or its end. */
 static bool
 number_at(struct str s, uint64_t *out)
@@ -291,6 +409,7 @@ enum store_reply
 store_reply_answer(const redisReply *reply, int64_t database, struct store_request *r,
     uint64_t *bad_values)
 {
+	buf_reset(&r->octets); /* of an answer that broke off */
 	switch (r->op) {
 	case STORE_GREYLIST:
 		r->answer.greylist.state = STORE_OK;
@@ -303,6 +422,17 @@ store_reply_answer(const redisReply *reply, int64_t database, struct store_reque
 		return store_reply_note(reply, &r->answer.note, bad_values);
 	case STORE_HOLD:
 		return store_reply_hold(reply, &r->answer.hold, bad_values);
+	case STORE_MAP_SET:
+		return store_reply_map(reply, &r->answer.map, bad_values);
+	case STORE_MAP_GET:
+		return store_reply_value(reply, &r->answer.value, &r->octets);
+	case STORE_MAP_VERSION:
+		return store_reply_version(reply, &r->answer.map);
+	case STORE_MAP_READ:
+		return store_reply_map_read(reply, &r->answer.chunk, &r->octets);
+	case STORE_MAP_LOG:
+		return store_reply_map_log(
+		    reply, r->cursor.number, &r->answer.chunk, &r->octets);
 	case STORE_STATS:
 		return store_reply_stats(reply, database, &r->answer.stats);
 	}

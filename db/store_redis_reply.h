@@ -8,10 +8,10 @@
 
 #include "db/store_private.h"
 
-/* No array of more elements than our scripts answer with is made by this reader: its
- * count is the server's word, and memory would be taken for it at once.  room: as long
+/* No array of more elements than a step of a walk answers with is made by this reader:
+ * its count is the server's word, and memory would be taken for it at once.  room: as long
  * as the reader lives. */
-#define STORE_REPLY_ELEMENTS_MAX 16
+#define STORE_REPLY_ELEMENTS_MAX 4096
 void store_reply_bound(redisReader *reader, redisReplyObjectFunctions *room);
 
 enum store_reply {
@@ -40,6 +40,17 @@ enum store_reply store_reply_note(
     const redisReply *reply, struct note_answer *out, uint64_t *bad_values);
 enum store_reply store_reply_hold(
     const redisReply *reply, struct hold_answer *out, uint64_t *bad_values);
+enum store_reply store_reply_map(
+    const redisReply *reply, struct map_answer *out, uint64_t *bad_values);
+/* HGET; GETRANGE of the version; HSCAN and LRANGE at `from`: rows as of store_private.h
+ * are added. */
+enum store_reply store_reply_value(
+    const redisReply *reply, struct map_value *out, struct buf *value);
+enum store_reply store_reply_version(const redisReply *reply, struct map_answer *out);
+enum store_reply store_reply_map_read(
+    const redisReply *reply, struct store_chunk *out, struct buf *rows);
+enum store_reply store_reply_map_log(const redisReply *reply, uint64_t from,
+    struct store_chunk *out, struct buf *rows);
 /* INFO; entries: of this database. */
 enum store_reply store_reply_stats(
     const redisReply *reply, int64_t database, struct store_stats *out);

@@ -40,6 +40,17 @@ text_add(struct store_command *c, struct str s)
 	c->used += s.len;
 }
 
+static void
+add_cursor(struct store_command *c, uint64_t v)
+{
+	char number[24];
+	int len = snprintf(number, sizeof(number), "%" PRIu64, v);
+	size_t from = c->used;
+
+	text_add(c, (struct str){ number, (size_t)len });
+	store_command_add(c, (struct str){ c->text + from, (size_t)len });
+}
+
 void
 store_command_int(struct store_command *c, int64_t v)
 {
@@ -193,6 +204,12 @@ store_request_script(const struct store_request *r)
 		return STORE_SCRIPT_NOTE;
 	case STORE_HOLD:
 		return STORE_SCRIPT_HOLD;
+	case STORE_MAP_SET:
+		return STORE_SCRIPT_MAP_SET;
+	case STORE_MAP_GET:
+	case STORE_MAP_VERSION:
+	case STORE_MAP_READ:
+	case STORE_MAP_LOG:
 	case STORE_STATS:
 		break;
 	}
@@ -258,9 +275,71 @@ store_request_args(struct store_command *c, const char *prefix,
 		add_within(c, r->limit, 0, STORE_HOLD_MAX);
 		add_within(c, r->keep, 0, INT64_MAX);
 		break;
+	case STORE_MAP_SET:
+		store_command_int(c, 3);
+		add_key(c, prefix, "m", r->key, STR(""));
+		add_key(c, prefix, "l", r->key, STR(""));
+		add_key(c, prefix, "v", r->key, STR(""));
+		add_number(c, r->now);
+		store_command_int(c, r->value.p == NULL);
+		store_command_add(c, r->member);
+		store_command_add(c, r->value);
+		store_command_add(c, r->change);
+		break;
+	case STORE_MAP_GET:
+	case STORE_MAP_VERSION:
+	case STORE_MAP_READ:
+	case STORE_MAP_LOG:
 	case STORE_STATS:
 		break;
 	}
+}
+
+/* What only reads a shared map is no script, so that an ACL can let hosts read the maps
+ * that they must not write. */
+bool
+store_request_plain(
+    struct store_command *c, const char *prefix, const struct store_request *r)
+{
+	int64_t at = (int64_t)r->cursor.number;
+
+	switch (r->op) {
+	case STORE_MAP_GET:
+		store_command_add(c, STR("HGET"));
+		add_key(c, prefix, "m", r->key, STR(""));
+		store_command_add(c, r->member);
+		return true;
+	case STORE_MAP_VERSION:
+		store_command_add(c, STR("GETRANGE"));
+		add_key(c, prefix, "v", r->key, STR(""));
+		store_command_int(c, 0);
+		store_command_int(c, 31);
+		return true;
+	case STORE_MAP_READ:
+		store_command_add(c, STR("HSCAN"));
+		add_key(c, prefix, "m", r->key, STR(""));
+		add_cursor(c, r->cursor.number);
+		store_command_add(c, STR("COUNT"));
+		store_command_int(c, STORE_CHUNK_ROWS);
+		return true;
+	case STORE_MAP_LOG:
+		store_command_add(c, STR("LRANGE"));
+		add_key(c, prefix, "l", r->key, STR(""));
+		store_command_int(c, at);
+		store_command_int(c, at + STORE_CHUNK_ROWS - 1);
+		return true;
+	case STORE_STATS:
+		store_command_add(c, STR("INFO"));
+		return true;
+	case STORE_GREYLIST:
+	case STORE_EVENT:
+	case STORE_RATE:
+	case STORE_NOTE:
+	case STORE_HOLD:
+	case STORE_MAP_SET:
+		break;
+	}
+	return false;
 }
 
 void

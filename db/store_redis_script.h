@@ -15,6 +15,7 @@ enum store_script {
 	STORE_SCRIPT_RATE,
 	STORE_SCRIPT_NOTE,
 	STORE_SCRIPT_HOLD,
+	STORE_SCRIPT_MAP_SET,
 	STORE_SCRIPTS,
 };
 
@@ -50,6 +51,9 @@ void store_command_script(
 bool store_triple_name(
     struct str name, struct str *client, char key[STORE_NAME_MAX], size_t *key_len);
 
+/* What is one command and no script: the whole of it.  false: r is a script's. */
+bool store_request_plain(
+    struct store_command *c, const char *prefix, const struct store_request *r);
 /* Which script answers r, and its keys and arguments (after store_command_script). */
 enum store_script store_request_script(const struct store_request *r);
 /* voided: wall seconds of the newest event that voids; 0: none.  Only of a triple. */

@@ -190,3 +190,13 @@ hold_step(
 	a.held = (int64_t)set->n;
 	return a;
 }
+
+int64_t
+map_version_next(int64_t version, int64_t now)
+{
+	int64_t by_time, next = store_later(version, 1);
+
+	if (now < 0 || __builtin_mul_overflow(now, INT64_C(1000), &by_time))
+		return next;
+	return next > by_time ? next : by_time;
+}

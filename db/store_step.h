@@ -48,6 +48,10 @@ struct hold_answer hold_step(
 void hold_read(const struct hold *in, struct hold_set *set);
 void hold_write(const struct hold_set *set, uint8_t *out);
 
+/* The version of a map's next change: larger, and not one that another server gave
+ * before it lost it, if that was in another second. */
+int64_t map_version_next(int64_t version, int64_t now);
+
 /* from + seconds, at most INT64_MAX. */
 int64_t store_later(int64_t from, int64_t seconds);
 

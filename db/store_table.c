@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "common/base/metrics.h"
+#include "db/store_table_map.h"
 
 /* What LMDB spends on a row beside its octets: a node's head and its place in the page.
  */
@@ -75,6 +76,8 @@ table_open(struct table *t, MDB_env *env, uint64_t size_max, struct err *err)
 		return err_set(err, "cannot begin: %s", mdb_strerror(rc));
 	rc = table_dbis(t, txn, MDB_CREATE);
 	if (rc == 0)
+		rc = mdb_dbi_open(txn, "maps", MDB_CREATE, &t->maps);
+	if (rc == 0)
 		rc = table_secret(t, txn);
 	if (rc != 0)
 		mdb_txn_abort(txn);
@@ -83,6 +86,7 @@ table_open(struct table *t, MDB_env *env, uint64_t size_max, struct err *err)
 	/* Pages of keys in random order are little more than half full, and a transaction
 	 * needs free pages beside those that it replaces. */
 	t->limit = size_max / 8 * 3;
+	t->maps_limit = size_max / 4;
 	return rc == 0 ? 0 : err_set(err, "cannot open tables: %s", mdb_strerror(rc));
 }
 
@@ -117,6 +121,11 @@ table_commit(struct table_txn *tx)
 	}
 	be64_put(octets, tx->bytes < 0 ? 0 : tx->bytes);
 	rc = mdb_put(tx->txn, tx->table->meta, &key, &count, 0);
+	if (rc == 0 && tx->maps_changed) {
+		key = val("maps", 4);
+		be64_put(octets, (int64_t)mdb_txn_id(tx->txn));
+		rc = mdb_put(tx->txn, tx->table->meta, &key, &count, 0);
+	}
 	if (rc != 0) {
 		table_abort(tx);
 		return rc;
@@ -397,6 +406,16 @@ table_evict(struct table_txn *tx, size_t n, size_t *evicted)
 }
 
 uint64_t
+table_maps_changed(struct table_txn *tx)
+{
+	MDB_val key = val("maps", 4), got;
+
+	if (mdb_get(tx->txn, tx->table->meta, &key, &got) != 0 || got.mv_size != 8)
+		return 0;
+	return (uint64_t)be64_get(got.mv_data);
+}
+
+uint64_t
 table_entries(struct table_txn *tx)
 {
 	MDB_stat st;
@@ -509,6 +528,10 @@ table_verify(MDB_env *env, struct err *err)
 	MDB_val key = val("secret", 6), got;
 	if (wrong == NULL && mdb_get(tx.txn, t.meta, &key, &got) != 0)
 		wrong = "no secret";
+	/* A file of before there were maps has none. */
+	rc = wrong == NULL ? mdb_dbi_open(tx.txn, "maps", 0, &t.maps) : 0;
+	if (wrong == NULL && rc != MDB_NOTFOUND)
+		wrong = rc == 0 ? table_map_verify(&tx) : mdb_strerror(rc);
 	table_abort(&tx);
 	return wrong == NULL ? 0 : err_set(err, "%s", wrong);
 }

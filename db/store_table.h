@@ -11,12 +11,14 @@
 #include "db/store_record.h"
 
 #define TABLE_SECRET 192 /* octets that seed the hash of names: XXH3 asks for 136 */
+#define TABLE_DATABASES 4
 #define TABLE_KEY 17 /* kind, 128 bits of hash */
 
 struct table {
-	MDB_dbi data, expiry, meta;
+	MDB_dbi data, expiry, meta, maps;
 	uint8_t secret[TABLE_SECRET];
 	uint64_t limit; /* octets of records at which the first to expire make room */
+	uint64_t maps_limit; /* octets of pages that shared maps may take */
 };
 
 struct table_txn {
@@ -24,9 +26,10 @@ struct table_txn {
 	MDB_txn *txn;
 	int64_t bytes; /* of all records, as counted */
 	bool changed;
+	bool maps_changed; /* shared ones: to be on disk before it is answered */
 };
 
-/* Open (and, in a new environment, make) the three databases. */
+/* Open (and, where they are not yet, make) the databases: TABLE_DATABASES. */
 int table_open(struct table *t, MDB_env *env, uint64_t size_max, struct err *err);
 
 int table_begin(const struct table *t, MDB_env *env, bool write, struct table_txn *tx);
@@ -48,6 +51,9 @@ int table_delete(
 int table_sweep(struct table_txn *tx, int64_t now, size_t max, size_t *n, bool *left);
 /* Forget n records, the first to expire first, whether they are due or not. */
 int table_evict(struct table_txn *tx, size_t n, size_t *evicted);
+
+/* Which transaction changed shared maps last; 0: none. */
+uint64_t table_maps_changed(struct table_txn *tx);
 
 uint64_t table_entries(struct table_txn *tx);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "db/store_redis_reply.h"
+#include "db/store_rows.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -83,6 +84,52 @@ hold(const redisReply *r)
 }
 
 static void
+walk(const redisReply *r)
+{
+	struct store_chunk chunk = { 0 };
+	struct map_change change;
+	struct buf octets;
+	struct str rows, row;
+
+	buf_init(&octets, 100000);
+	if (store_reply_map_log(r, 0, &chunk, &octets) == STORE_REPLY_OK) {
+		rows = buf_str(&octets);
+		while (rows_part(&rows, &row))
+			(void)rows_change_read(row, &change);
+		if (rows.len != 0)
+			abort();
+	}
+	buf_reset(&octets);
+	if (store_reply_map_read(r, &chunk, &octets) == STORE_REPLY_OK) {
+		rows = buf_str(&octets);
+		while (rows_part(&rows, &row))
+			if (!rows_part(&rows, &row))
+				abort();
+	}
+	buf_clear(&octets);
+}
+
+static void
+map(const redisReply *r)
+{
+	struct map_answer a = { .version = -77 };
+	struct map_value v = { .found = false };
+	struct buf octets;
+	uint64_t bad = 0;
+
+	buf_init(&octets, STORE_MAP_VALUE_MAX);
+	if (store_reply_map(r, &a, &bad) == STORE_REPLY_OK &&
+	    (a.version < 0 || bad > 16))
+		abort();
+	if (store_reply_version(r, &a) == STORE_REPLY_OK && a.version < 0)
+		abort();
+	if (store_reply_value(r, &v, &octets) == STORE_REPLY_OK && !v.found &&
+	    octets.len > 0)
+		abort();
+	buf_clear(&octets);
+}
+
+static void
 other(const redisReply *r)
 {
 	struct store_stats st = { 0 };
@@ -113,6 +160,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		rate(r);
 		note(r);
 		hold(r);
+		map(r);
+		walk(r);
 		other(r);
 		freeReplyObject(r);
 	}

@@ -114,6 +114,15 @@ rig_hold_of(struct future *f)
 	return a;
 }
 
+struct map_answer
+rig_map_of(struct future *f)
+{
+	ck_assert(future_wait(f, clock_mono_ms() + RIG_WAIT_MS));
+	struct map_answer a = *(struct map_answer *)future_value(f);
+	future_unref(f);
+	return a;
+}
+
 struct ipnet
 rig_net(const char *text)
 {

@@ -30,6 +30,7 @@ struct event_answer rig_event_of(struct future *f);
 struct rate_answer rig_rate_of(struct future *f);
 struct note_answer rig_note_of(struct future *f);
 struct hold_answer rig_hold_of(struct future *f);
+struct map_answer rig_map_of(struct future *f);
 
 struct ipnet rig_net(const char *text);
 /* One try of a triple outside any network; the store must answer. */

@@ -3,6 +3,7 @@
  * files and a full store. */
 #include "db/store.h"
 #include "db/store_private.h"
+#include "db/store_table.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -257,7 +258,7 @@ tamper(void (*fn)(uint8_t *value, size_t *len))
 	MDB_val key, value;
 
 	ck_assert_int_eq(mdb_env_create(&env), 0);
-	mdb_env_set_maxdbs(env, 3);
+	mdb_env_set_maxdbs(env, TABLE_DATABASES);
 	mdb_env_set_mapsize(env, 64 << 20);
 	ck_assert_int_eq(mdb_env_open(env, rig_path, 0, 0660), 0);
 	ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);

@@ -96,14 +96,21 @@ START_TEST(authenticates)
 }
 END_TEST
 
+static bool
+no_entry(void *arg, struct str key, struct str value)
+{
+	(void)arg, (void)key, (void)value;
+	return false;
+}
+
 /* The example that is shipped allows all that we do, and nothing else. */
 static const struct role {
 	const char *user;
-	enum store_state triples;
+	enum store_state triples, maps; /* maps: to enter something */
 } roles[] = {
-	{ "postern", STORE_OK },
-	{ "postern-incoming", STORE_OK },
-	{ "postern-content", STORE_DOWN },
+	{ "postern", STORE_OK, STORE_OK },
+	{ "postern-incoming", STORE_OK, STORE_DOWN },
+	{ "postern-content", STORE_DOWN, STORE_DOWN },
 };
 
 START_TEST(shipped_acl)
@@ -114,6 +121,8 @@ START_TEST(shipped_acl)
 	char *copy = xasprintf(
 	    "sed 's/CHANGE-ME/secret/' contrib/redis/users.acl >%s/users.acl", own.dir);
 	struct ipnet net = rig_net("192.0.2.0/24");
+	struct err err = { .text = "" };
+	int64_t version;
 
 	ck_assert_int_eq(system(copy), 0);
 	write_file(file, "secret\n");
@@ -126,7 +135,21 @@ START_TEST(shipped_acl)
 	ck_assert_int_eq(
 	    rig_event_of(store_event_add(s, &net, EVENT_VIRUS, 1, 60, T0)).weight, 1);
 	ck_assert_uint_eq(rig_stats_of(s).entries, 2);
+	ck_assert_int_eq(
+	    rig_note_of(store_note_put(s, NOTE_LIST, STR("n"), STR("t"), 60, T0)).state,
+	    STORE_OK);
+	ck_assert_int_eq(
+	    rig_hold_of(store_hold_take(s, STR("n"), STR("t"), 1, 60, T0)).state,
+	    STORE_OK);
+	ck_assert_int_eq(rig_hold_of(store_hold_drop(s, STR("n"), STR("t"), T0)).held, 0);
+	ck_assert_int_eq(rig_map_of(store_map_version(s, STR("m"))).state, STORE_OK);
+	ck_assert_int_eq(
+	    store_map_read(s, STR("m"), &version, no_entry, NULL, &err), 0);
 	ck_assert_uint_eq(rig_counted("postern_store_redis_errors_total"), 0);
+	ck_assert_int_eq(
+	    rig_map_of(store_map_set(s, STR("m"), STR("k"), STR("v"), STR(""), T0))
+		.state,
+	    roles[_i].maps);
 	ck_assert_int_eq(rig_greylist_of(store_greylist_check(s, &net, STR("c"),
 					     STR("k"), &rig_times, T0))
 			     .state,

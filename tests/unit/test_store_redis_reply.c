@@ -81,7 +81,7 @@ START_TEST(error_classes)
 }
 END_TEST
 
-enum kind { GREYLIST, EVENT, RATE, NOTE, HOLD, DIGEST, TIME };
+enum kind { GREYLIST, EVENT, RATE, NOTE, HOLD, MAP, VALUE, VERSION, MAP_READ, MAP_LOG, DIGEST, TIME };
 
 static const struct {
 	enum kind kind;
@@ -111,7 +111,7 @@ static const struct {
 	{ GREYLIST, "+OK\r\n", STORE_REPLY_BAD, 0 },
 	{ GREYLIST, "$-1\r\n", STORE_REPLY_BAD, 0 },
 	{ GREYLIST, "*-1\r\n", STORE_REPLY_BAD, 0 },
-	{ GREYLIST, "*17\r\n", STORE_REPLY_BAD, 0 },
+	{ GREYLIST, "*4097\r\n", STORE_REPLY_BAD, 0 },
 	{ GREYLIST, "*2147483647\r\n", STORE_REPLY_BAD, 0 },
 	{ GREYLIST, "-OOM command\r\n", STORE_REPLY_FULL, 0 },
 	{ EVENT, "*3\r\n:7\r\n:1800000000\r\n:1\r\n", STORE_REPLY_OK, 1800000000 },
@@ -142,6 +142,35 @@ static const struct {
 	{ HOLD, "*3\r\n:2\r\n:9\r\n:0\r\n", STORE_REPLY_BAD, 0 },
 	{ HOLD, "*3\r\n:0\r\n:-1\r\n:0\r\n", STORE_REPLY_BAD, 0 },
 	{ HOLD, "*2\r\n:0\r\n:1\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP, "*3\r\n:1\r\n:9\r\n:0\r\n", STORE_REPLY_OK, 9 },
+	{ MAP, "*3\r\n:2\r\n:9\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP, "*3\r\n:1\r\n:-9\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ VALUE, "$2\r\nab\r\n", STORE_REPLY_OK, 3 }, /* octets, and one: found */
+	{ VALUE, "$0\r\n\r\n", STORE_REPLY_OK, 1 },
+	{ VALUE, "$-1\r\n", STORE_REPLY_OK, 0 },
+	{ VALUE, ":1\r\n", STORE_REPLY_BAD, 0 },
+	{ VALUE, "*0\r\n", STORE_REPLY_BAD, 0 },
+	{ VALUE, "-WRONGTYPE no\r\n", STORE_REPLY_BAD, 0 },
+	{ VERSION, "$2\r\n17\r\n", STORE_REPLY_OK, 17 },
+	{ VERSION, "$0\r\n\r\n", STORE_REPLY_OK, 0 },
+	{ VERSION, "$2\r\n-1\r\n", STORE_REPLY_BAD, 0 },
+	{ VERSION, "$-1\r\n", STORE_REPLY_BAD, 0 },
+	{ VERSION, ":17\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n$1\r\n0\r\n*0\r\n", STORE_REPLY_OK, 0 },
+	{ MAP_READ, "*2\r\n$2\r\n17\r\n*2\r\n$1\r\nk\r\n$1\r\nv\r\n", STORE_REPLY_OK, 27 },
+	{ MAP_READ, "*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n$2\r\n17\r\n*2\r\n$1\r\nk\r\n$-1\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n$2\r\n1x\r\n*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n$0\r\n\r\n*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n:1\r\n*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n$1\r\n0\r\n$0\r\n\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*3\r\n$1\r\n0\r\n*0\r\n*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*2\r\n*0\r\n*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_READ, "*0\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_LOG, "*0\r\n", STORE_REPLY_OK, 100 },
+	{ MAP_LOG, "*2\r\n$1\r\na\r\n$1\r\nb\r\n", STORE_REPLY_OK, 112 },
+	{ MAP_LOG, "*1\r\n:1\r\n", STORE_REPLY_BAD, 0 },
+	{ MAP_LOG, "$1\r\na\r\n", STORE_REPLY_BAD, 0 },
 	{ NOTE, "-READONLY no\r\n", STORE_REPLY_AWAY, 0 },
 	{ DIGEST, "$40\r\n0123456789abcdef0123456789abcdef01234567\r\n", STORE_REPLY_OK,
 	    0 },
@@ -173,10 +202,15 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	struct rate_answer rate = { 0 };
 	struct note_answer note = { 0 };
 	struct hold_answer hold = { 0 };
+	struct map_answer map = { 0 };
+	struct map_value value = { 0 };
+	struct store_chunk chunk = { 0 };
+	struct buf octets;
 	char digest[41] = "";
 	uint64_t bad = 0;
 	enum store_reply class = STORE_REPLY_BAD;
 
+	buf_init(&octets, 1000);
 	switch (kind) {
 	case GREYLIST:
 		class = store_reply_greylist(r, &seen, &bad);
@@ -198,6 +232,30 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 		class = store_reply_hold(r, &hold, &bad);
 		*first = hold.held;
 		break;
+	case MAP:
+		class = store_reply_map(r, &map, &bad);
+		*first = map.version;
+		break;
+	case VALUE:
+		class = store_reply_value(r, &value, &octets);
+		*first = value.found + (int64_t)octets.len;
+		break;
+	case VERSION:
+		class = store_reply_version(r, &map);
+		*first = map.version;
+		break;
+	case MAP_READ:
+		class = store_reply_map_read(r, &chunk, &octets);
+		if (class == STORE_REPLY_OK)
+			*first = (int64_t)(chunk.next.number + octets.len);
+		ck_assert_int_eq(chunk.more, chunk.next.number != 0);
+		break;
+	case MAP_LOG:
+		class = store_reply_map_log(r, 100, &chunk, &octets);
+		if (class == STORE_REPLY_OK)
+			*first = (int64_t)(chunk.next.number + octets.len);
+		ck_assert(!chunk.more);
+		break;
 	case DIGEST:
 		class = store_reply_digest(r, digest);
 		ck_assert_uint_eq(strlen(digest), class == STORE_REPLY_OK ? 40 : 0);
@@ -206,6 +264,7 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 		class = store_reply_time(r, first);
 		break;
 	}
+	buf_clear(&octets);
 	return class;
 }
 
