@@ -14,6 +14,9 @@
 #define KIND_RATE "1:r"
 #define KIND_NOTE "1:n"
 #define KIND_HOLD "1:h"
+#define KIND_MAP "1:m" /* shared: entries, log, version */
+#define KIND_MAP_LOG "1:l"
+#define KIND_MAP_VERSION "1:v"
 
 void
 store_command_init(struct store_command *c)
@@ -277,9 +280,9 @@ store_request_args(struct store_command *c, const char *prefix,
 		break;
 	case STORE_MAP_SET:
 		store_command_int(c, 3);
-		add_key(c, prefix, "m", r->key, STR(""));
-		add_key(c, prefix, "l", r->key, STR(""));
-		add_key(c, prefix, "v", r->key, STR(""));
+		add_key(c, prefix, KIND_MAP, r->key, STR(""));
+		add_key(c, prefix, KIND_MAP_LOG, r->key, STR(""));
+		add_key(c, prefix, KIND_MAP_VERSION, r->key, STR(""));
 		add_number(c, r->now);
 		store_command_int(c, r->value.p == NULL);
 		store_command_add(c, r->member);
@@ -306,25 +309,25 @@ store_request_plain(
 	switch (r->op) {
 	case STORE_MAP_GET:
 		store_command_add(c, STR("HGET"));
-		add_key(c, prefix, "m", r->key, STR(""));
+		add_key(c, prefix, KIND_MAP, r->key, STR(""));
 		store_command_add(c, r->member);
 		return true;
 	case STORE_MAP_VERSION:
 		store_command_add(c, STR("GETRANGE"));
-		add_key(c, prefix, "v", r->key, STR(""));
+		add_key(c, prefix, KIND_MAP_VERSION, r->key, STR(""));
 		store_command_int(c, 0);
 		store_command_int(c, 31);
 		return true;
 	case STORE_MAP_READ:
 		store_command_add(c, STR("HSCAN"));
-		add_key(c, prefix, "m", r->key, STR(""));
+		add_key(c, prefix, KIND_MAP, r->key, STR(""));
 		add_cursor(c, r->cursor.number);
 		store_command_add(c, STR("COUNT"));
 		store_command_int(c, STORE_CHUNK_ROWS);
 		return true;
 	case STORE_MAP_LOG:
 		store_command_add(c, STR("LRANGE"));
-		add_key(c, prefix, "l", r->key, STR(""));
+		add_key(c, prefix, KIND_MAP_LOG, r->key, STR(""));
 		store_command_int(c, at);
 		store_command_int(c, at + STORE_CHUNK_ROWS - 1);
 		return true;
