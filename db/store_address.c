@@ -3,6 +3,8 @@
  * so that a program can read settings without linking what connects. */
 #include "db/store_address.h"
 
+#include <stdio.h>
+
 #include "common/base/ip.h"
 
 #define PORT_DEFAULT 6379
@@ -34,6 +36,39 @@ store_address_parse(struct str s, struct store_address *out)
 	if (out != NULL)
 		*out = a;
 	return true;
+}
+
+bool
+store_address_of(struct str ip_text, struct str port_text, struct store_address *out)
+{
+	struct store_address a = { .port = 0 };
+	uint64_t port;
+	struct ip ip;
+
+	if (!ip_parse(ip_text, &ip) || !str_to_uint(port_text, 1, 65535, &port))
+		return false;
+	ip_format(&ip, a.ip);
+	a.port = (uint16_t)port;
+	*out = a;
+	return true;
+}
+
+bool
+store_address_same(const struct store_address *a, const struct store_address *b)
+{
+	return strcmp(a->path, b->path) == 0 && strcmp(a->ip, b->ip) == 0 &&
+	    a->port == b->port;
+}
+
+const char *
+store_address_format(const struct store_address *a, char text[STORE_ADDRESS_TEXT])
+{
+	if (a->path[0] != '\0')
+		snprintf(text, STORE_ADDRESS_TEXT, "%s", a->path);
+	else
+		snprintf(text, STORE_ADDRESS_TEXT,
+		    strchr(a->ip, ':') != NULL ? "[%s]:%u" : "%s:%u", a->ip, a->port);
+	return text;
 }
 
 bool

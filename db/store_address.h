@@ -24,6 +24,14 @@ struct store_address {
  * wait.  out may be NULL. */
 bool store_address_parse(struct str s, struct store_address *out);
 
+/* The same from an IP address and a port that stand apart. */
+bool store_address_of(struct str ip, struct str port, struct store_address *out);
+bool store_address_same(const struct store_address *a, const struct store_address *b);
+/* As it is written in settings. */
+#define STORE_ADDRESS_TEXT 120
+const char *store_address_format(
+    const struct store_address *a, char text[STORE_ADDRESS_TEXT]);
+
 /* Keys begin with it: 1 to 32 of letters, digits, '.', '_' and '-'. */
 bool store_prefix_good(struct str s);
 

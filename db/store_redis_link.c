@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 #include "common/base/clock.h"
-#include "db/store_redis_reply.h"
 
 #define AHEAD_MAX (1u << 20) /* octets; the longest answer is that of INFO: 8 kB */
 
@@ -107,12 +106,13 @@ store_link_next(
 
 /* --- the greeting --- */
 
-#define GREETINGS_MAX (3 + STORE_SCRIPTS)
+#define GREETINGS_MAX (4 + STORE_SCRIPTS)
 
 struct greeting {
 	const char *what; /* for the log */
 	int script; /* that is loaded; -1: none */
 	bool must; /* no error is good enough */
+	bool role; /* the answer must be that of a master, where it is given */
 };
 
 struct greetings {
@@ -138,14 +138,38 @@ greet_load(struct store_link *l, struct greetings *g, int script)
 	store_command_add(&c, STR("SCRIPT"));
 	store_command_add(&c, STR("LOAD"));
 	store_command_add(&c, store_script_source((enum store_script)script));
-	greet(l, g, &c, (struct greeting){ "a script", script, false });
+	greet(l, g, &c, (struct greeting){ "a script", script, false, false });
+}
+
+/* A write of nothing: who refuses it as a replica is not the server for us. */
+static void
+greet_write(struct store_link *l, struct greetings *g, const char *prefix)
+{
+	char key[STORE_PREFIX_MAX + 16];
+	struct store_command c;
+	int len = snprintf(key, sizeof(key), "%s:1:probe", prefix);
+
+	store_command_init(&c);
+	store_command_add(&c, STR("DEL"));
+	store_command_add(&c, (struct str){ key, (size_t)len });
+	greet(l, g, &c, (struct greeting){ "a write", -1, false, false });
+}
+
+static void
+greet_role(struct store_link *l, struct greetings *g)
+{
+	struct store_command c;
+
+	store_command_init(&c);
+	store_command_add(&c, STR("ROLE"));
+	greet(l, g, &c, (struct greeting){ "its role", -1, false, true });
 }
 
 static int
 greetings_send(
     struct store_link *l, struct greetings *g, const struct store_link_conf *conf)
 {
-	char key[STORE_PREFIX_MAX + 16];
+	bool one = conf->kind == STORE_LINK_SERVER || conf->kind == STORE_LINK_MASTER;
 	struct store_command c;
 
 	if (conf->password[0] != '\0') {
@@ -154,22 +178,20 @@ greetings_send(
 		if (conf->user[0] != '\0')
 			store_command_add(&c, str_of(conf->user));
 		store_command_add(&c, str_of(conf->password));
-		greet(l, g, &c, (struct greeting){ "to authenticate", -1, true });
+		greet(l, g, &c, (struct greeting){ "to authenticate", -1, true, false });
 	}
-	if (conf->database != 0) {
+	if (one && conf->database != 0) {
 		store_command_init(&c);
 		store_command_add(&c, STR("SELECT"));
 		store_command_int(&c, conf->database);
-		greet(l, g, &c, (struct greeting){ "the database", -1, true });
+		greet(l, g, &c, (struct greeting){ "the database", -1, true, false });
 	}
-	for (int i = 0; i < STORE_SCRIPTS; i++)
+	if (conf->kind == STORE_LINK_MASTER || conf->kind == STORE_LINK_NODE)
+		greet_role(l, g);
+	for (int i = 0; i < STORE_SCRIPTS && conf->kind != STORE_LINK_GUIDE; i++)
 		greet_load(l, g, i);
-	/* A write of nothing: who refuses it as a replica is not the server for us. */
-	int len = snprintf(key, sizeof(key), "%s:1:probe", conf->prefix);
-	store_command_init(&c);
-	store_command_add(&c, STR("DEL"));
-	store_command_add(&c, (struct str){ key, (size_t)len });
-	greet(l, g, &c, (struct greeting){ "a write", -1, false });
+	if (one)
+		greet_write(l, g, conf->prefix);
 	return g->rc;
 }
 
@@ -187,6 +209,8 @@ greeting_judge(struct store_link *l, const struct greeting *g, const redisReply 
 	if (class == STORE_REPLY_AWAY || (g->must && class != STORE_REPLY_OK))
 		return err_set(err, "Redis refuses %s: %.*s", g->what,
 		    (int)(r->len < 200 ? r->len : 200), r->str);
+	if (g->role && class == STORE_REPLY_OK && !store_reply_is_master(r))
+		return err_set(err, "this Redis server is no master");
 	return 0;
 }
 
@@ -212,14 +236,12 @@ greetings_read(struct store_link *l, const struct greetings *g, int64_t deadline
 
 int
 store_link_open(struct store_link *l, const struct store_link_conf *conf,
-    int64_t deadline_ms, struct err *err)
+    const struct store_address *to, int64_t deadline_ms, struct err *err)
 {
-	const struct store_address *a = &conf->address;
-
 	memset(l, 0, sizeof(*l));
 	errno = 0;
-	l->c = a->path[0] != '\0' ? redisConnectUnixNonBlock(a->path)
-				  : redisConnectNonBlock(a->ip, a->port);
+	l->c = to->path[0] != '\0' ? redisConnectUnixNonBlock(to->path)
+				   : redisConnectNonBlock(to->ip, to->port);
 	if (l->c == NULL)
 		return err_set(err, "connection to Redis: out of memory");
 	if (l->c->err != 0) {
@@ -227,7 +249,9 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 		store_link_close(l);
 		return -1;
 	}
-	store_reply_bound(l->c->reader, &l->fn);
+	store_reply_bound(l->c->reader, &l->room,
+	    conf->kind == STORE_LINK_GUIDE ? STORE_REPLY_MAP_MAX
+					   : STORE_REPLY_ELEMENTS_MAX);
 	(void)fcntl(l->c->fd, F_SETFD, FD_CLOEXEC);
 	struct greetings g = { .n = 0 };
 	if (greetings_send(l, &g, conf) != 0)
@@ -238,28 +262,42 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 	return -1;
 }
 
+redisReply *
+store_link_ask(struct store_link *l, const struct store_command *c, int64_t deadline_ms,
+    struct err *err)
+{
+	redisReply *r = NULL;
+	int rc = store_link_send(l, c);
+
+	if (rc != 0)
+		(void)err_set(err, "connection to Redis: %s", l->c->errstr);
+	else
+		rc = store_link_next(l, deadline_ms, &r, err);
+	if (rc == 1)
+		return r;
+	if (rc == 0)
+		(void)err_set(err, "Redis did not answer in time");
+	store_link_close(l);
+	return NULL;
+}
+
 int
 store_link_clock(struct store_link *l, int64_t (*wall_us)(void), int64_t deadline_ms,
     int64_t *ahead_us, struct err *err)
 {
 	struct store_command c;
-	redisReply *r;
 	int64_t server_us;
 
 	store_command_init(&c);
 	store_command_add(&c, STR("TIME"));
 	int64_t begin = wall_us();
-	if (store_link_send(l, &c) != 0)
-		return err_set(err, "connection to Redis: %s", l->c->errstr);
-	int rc = store_link_next(l, deadline_ms, &r, err);
-	if (rc == 0)
-		return err_set(err, "Redis did not tell its time in time");
-	if (rc < 0)
-		return -1;
+	redisReply *r = store_link_ask(l, &c, deadline_ms, err);
 	int64_t end = wall_us();
-	rc = store_reply_time(r, &server_us) == STORE_REPLY_OK;
+	if (r == NULL)
+		return -1;
+	bool told = store_reply_time(r, &server_us) == STORE_REPLY_OK;
 	freeReplyObject(r);
-	if (rc == 1)
+	if (told)
 		*ahead_us = server_us - (begin + (end - begin) / 2);
-	return rc;
+	return told;
 }

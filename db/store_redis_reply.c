@@ -9,29 +9,35 @@
 
 #if HIREDIS_MAJOR >= 1
 typedef size_t elements_t; /* the type changed between hiredis' versions */
-#define ELEMENTS_GOOD(n) ((n) <= STORE_REPLY_ELEMENTS_MAX)
+#define ELEMENTS_GOOD(n, max) ((n) <= (max))
 #else
 typedef int elements_t;
-#define ELEMENTS_GOOD(n) ((n) >= 0 && (n) <= STORE_REPLY_ELEMENTS_MAX)
+#define ELEMENTS_GOOD(n, max) ((n) >= 0 && (size_t)(n) <= (max))
 #endif
 
 static void *
 array_new(const redisReadTask *task, elements_t n)
 {
-	const redisReplyObjectFunctions *own = task->privdata;
+	struct store_reply_room *room = task->privdata;
 
-	return ELEMENTS_GOOD(n) ? own->createArray(task, n) : NULL;
+	if (task->parent == NULL)
+		room->left = 8 * room->max;
+	if (!ELEMENTS_GOOD(n, room->max) || (size_t)n > room->left)
+		return NULL;
+	room->left -= (size_t)n;
+	return room->own->createArray(task, n);
 }
 
 void
-store_reply_bound(redisReader *reader, redisReplyObjectFunctions *room)
+store_reply_bound(redisReader *reader, struct store_reply_room *room, size_t max)
 {
-	redisReplyObjectFunctions *own = reader->fn;
-
-	*room = *own;
-	room->createArray = array_new;
-	reader->fn = room;
-	reader->privdata = own;
+	room->own = reader->fn;
+	room->fn = *reader->fn;
+	room->fn.createArray = array_new;
+	room->max = max;
+	room->left = 8 * max;
+	reader->fn = &room->fn;
+	reader->privdata = room;
 }
 
 static const char *const reply_names[] = {
@@ -478,4 +484,39 @@ store_reply_time(const redisReply *reply, int64_t *us)
 	}
 	*us = (int64_t)(v[0] * 1000000 + v[1]);
 	return STORE_REPLY_OK;
+}
+
+bool
+store_reply_is_master(const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 ||
+	    reply->element[0] == NULL || reply->element[0]->type != REDIS_REPLY_STRING)
+		return false;
+	const redisReply *role = reply->element[0];
+	return str_is((struct str){ role->str, role->len }, "master");
+}
+
+int
+store_reply_master_address(
+    const redisReply *reply, struct store_address *out, struct err *err)
+{
+	struct str part[2];
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		return err_set(err, "%.*s", (int)(reply->len < 200 ? reply->len : 200),
+		    reply->str);
+	if (reply->type == REDIS_REPLY_NIL)
+		return err_set(err, "it knows no master of this name");
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return err_set(err, "its answer is no address");
+	for (size_t i = 0; i < 2; i++) {
+		const redisReply *e = reply->element[i];
+
+		if (e == NULL || e->type != REDIS_REPLY_STRING)
+			return err_set(err, "its answer is no address");
+		part[i] = (struct str){ e->str, e->len };
+	}
+	if (!store_address_of(part[0], part[1], out))
+		return err_set(err, "its answer is no IP address and port");
+	return 0;
 }

@@ -8,11 +8,16 @@
 
 #include "db/store_private.h"
 
-/* No array of more elements than a step of a walk answers with is made by this reader:
- * its count is the server's word, and memory would be taken for it at once.  room: as long
- * as the reader lives. */
-#define STORE_REPLY_ELEMENTS_MAX 4096
-void store_reply_bound(redisReader *reader, redisReplyObjectFunctions *room);
+/* Bounds on what a reader makes of the server's word: an array's count takes memory at
+ * once.  room: as long as the reader lives; max: elements of one array, and 8 times that
+ * of one reply's arrays together. */
+#define STORE_REPLY_ELEMENTS_MAX 4096 /* a step of a walk */
+#define STORE_REPLY_MAP_MAX 16384 /* slots of a cluster, each a range of its own */
+struct store_reply_room {
+	redisReplyObjectFunctions fn, *own;
+	size_t max, left;
+};
+void store_reply_bound(redisReader *reader, struct store_reply_room *room, size_t max);
 
 enum store_reply {
 	STORE_REPLY_OK,
@@ -59,6 +64,11 @@ enum store_reply store_reply_time(const redisReply *reply, int64_t *us);
 /* The answer to r, by what it asks; only r->answer is changed. */
 enum store_reply store_reply_answer(const redisReply *reply, int64_t database,
     struct store_request *r, uint64_t *bad_values);
+/* ROLE */
+bool store_reply_is_master(const redisReply *reply);
+/* SENTINEL GET-MASTER-ADDR-BY-NAME.  0; -1: err says why. */
+int store_reply_master_address(
+    const redisReply *reply, struct store_address *out, struct err *err);
 /* SCRIPT LOAD: 40 hex digits. */
 enum store_reply store_reply_digest(const redisReply *reply, char digest[41]);
 
