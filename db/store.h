@@ -42,6 +42,12 @@ struct store_conf {
 	const char *prefix; /* of all keys */
 	int64_t database, connections;
 	int64_t deadline_ms; /* of one question, from asking to the answer */
+	/* Instead of an address: sentinels that know where the master of that name is,
+	 * or some nodes of a cluster. */
+	const char *const *sentinels, *const *cluster;
+	size_t n_sentinels, n_cluster;
+	const char *master;
+	const char *sentinel_user, *sentinel_password_file;
 	/* Microseconds since the epoch; NULL: this host's clock.  Tests have others. */
 	int64_t (*wall_us)(void);
 };

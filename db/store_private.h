@@ -58,6 +58,11 @@ union store_answer {
  * it back exactly once by store_request_done(). */
 struct store_request {
 	struct store_request *next; /* the engine's queue */
+	/* redis, the engine's own: */
+	bool voiding; /* the events that void a triple are asked for first */
+	int64_t voided; /* what that was: wall seconds; 0: none */
+	bool asking; /* a slot that is on its way to another node */
+	uint8_t hops; /* how often another node was named; of stats: nodes asked */
 	int64_t asked_ms; /* monotonic */
 	struct future *future;
 	enum store_op op;

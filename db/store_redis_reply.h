@@ -6,6 +6,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include "db/store_address.h"
 #include "db/store_private.h"
 
 /* Bounds on what a reader makes of the server's word: an array's count takes memory at

@@ -148,10 +148,10 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	redisReader *reader = redisReaderCreate();
-	redisReplyObjectFunctions room;
+	struct store_reply_room room;
 	void *r = NULL;
 
-	store_reply_bound(reader, &room);
+	store_reply_bound(reader, &room, STORE_REPLY_ELEMENTS_MAX);
 	if (size > 0)
 		redisReaderFeed(reader, (const char *)data, size);
 	while (redisReaderGetReply(reader, &r) == REDIS_OK && r != NULL) {

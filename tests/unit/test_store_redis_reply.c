@@ -55,11 +55,11 @@ static redisReply *
 read_reply(const char *octets, size_t len, size_t step)
 {
 	redisReader *reader = redisReaderCreate();
-	redisReplyObjectFunctions room;
+	struct store_reply_room room;
 	void *reply = NULL;
 	int rc = REDIS_OK;
 
-	store_reply_bound(reader, &room);
+	store_reply_bound(reader, &room, STORE_REPLY_ELEMENTS_MAX);
 	for (size_t i = 0; i < len && reply == NULL && rc == REDIS_OK; i += step) {
 		redisReaderFeed(reader, octets + i, len - i < step ? len - i : step);
 		rc = redisReaderGetReply(reader, &reply);
