@@ -6,6 +6,7 @@
 #include "policy/greylist.h"
 
 #include "common/base/buf.h"
+#include "policy/greylist_sender.h"
 
 #define EVENT_PREFIX4 24
 #define EVENT_PREFIX6 64
@@ -61,11 +62,7 @@ greylist_correspondent_name(
 	for (size_t i = 0; i < len; i++)
 		out[i] = ascii_lower(out[i]);
 	out[len++] = ' ';
-	size_t from = len;
-	len += greylist_address(other, out + len);
-	for (size_t i = from; i < len; i++)
-		out[i] = ascii_lower(out[i]);
-	return len;
+	return len + greylist_sender(other, out + len);
 }
 
 static bool
@@ -222,7 +219,7 @@ make_key(const struct greylist_facts *facts, struct greylist_query *q)
 	memcpy(q->client + 1, q->identity.name, name);
 	q->client_len = 1 + name;
 	key_part(q, q->client, q->client_len);
-	key_part(q, address, greylist_address(facts->client.sender, address));
+	key_part(q, address, greylist_sender(facts->client.sender, address));
 	key_part(q, address, greylist_address(facts->recipient, address));
 }
 

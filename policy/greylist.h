@@ -70,7 +70,7 @@ struct ipnet greylist_network(const struct ip *client);
 
 #define GREYLIST_CORRESPONDENT_MAX (2 * ADDRESS_MAX + 1)
 /* The name of the note that our user wrote to other: both in lower case, other as
- * greylist_address() makes it, with one blank between.  Whoever accepts mail from an
+ * greylist_sender() makes it, with one blank between.  Whoever accepts mail from an
  * authenticated user puts it, for each recipient, with user = the sender.  Returns its
  * length; 0: one of them is the null sender, there is no such note. */
 size_t greylist_correspondent_name(
