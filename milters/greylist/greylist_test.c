@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -96,29 +97,57 @@ open_suffixes(struct batch *b)
 	return b->suffixes == NULL ? tell(&err, EX_NOINPUT) : EX_OK;
 }
 
+/* A fresh one, unless the settings name a server that others can look at too. */
 static int
-fresh_store(struct batch *b)
+open_store(struct batch *b)
 {
 	const char *tmp = getenv("TMPDIR");
+	struct store_conf conf = settings_store(&b->settings->state);
+	char *path = NULL;
 	struct err err;
 
-	b->dir = xasprintf("%s/postern-test-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-	if (mkdtemp(b->dir) == NULL) {
-		err_errno(
-		    &err, "cannot make a directory in %s", tmp == NULL ? "/tmp" : tmp);
-		free(b->dir);
-		b->dir = NULL;
-		return tell(&err, EX_TEMPFAIL);
+	if (b->settings->state.engine == STATE_EMBEDDED) {
+		b->dir = xasprintf("%s/postern-test-XXXXXX", tmp == NULL ? "/tmp" : tmp);
+		if (mkdtemp(b->dir) == NULL) {
+			err_errno(&err, "cannot make a directory in %s",
+			    tmp == NULL ? "/tmp" : tmp);
+			free(b->dir);
+			b->dir = NULL;
+			return tell(&err, EX_TEMPFAIL);
+		}
+		path = xasprintf("%s/state", b->dir);
+		conf.path = path;
+		conf.sync_ms = 60000;
+		conf.snapshot_s = 0;
 	}
-	char *path = xasprintf("%s/state", b->dir);
-	const struct store_conf conf = { .engine = "embedded",
-		.path = path,
-		.size_max = b->settings->state.size,
-		.sync_ms = 60000,
-		.snapshot_s = 0 };
 	b->store = store_open(&conf, &err);
 	free(path);
 	return b->store == NULL ? tell(&err, EX_TEMPFAIL) : EX_OK;
+}
+
+/* A server that is still being connected to answers nothing, and what is not recorded
+ * passes: the verdicts would depend on how fast it is. */
+static int
+store_answers(struct batch *b)
+{
+	int64_t deadline = clock_mono_ms() + STORE_WAIT_MS;
+	struct ipnet nobody = { { AF_INET, { 192, 0, 2 } }, 24 };
+	struct err err;
+
+	while (clock_mono_ms() < deadline) {
+		struct future *f =
+		    store_event_get(b->store, &nobody, EVENT_TRAP, clock_wall());
+		bool up = future_wait(f, deadline) &&
+		    ((const struct event_answer *)future_value(f))->state == STORE_OK;
+
+		future_unref(f);
+		if (up)
+			return EX_OK;
+		const struct timespec pause = { .tv_nsec = 20000000 };
+		nanosleep(&pause, NULL);
+	}
+	err_set(&err, "the state store does not answer");
+	return tell(&err, EX_TEMPFAIL);
 }
 
 /* Split at tabs; returns the number of fields, at most COLUMNS_MAX. */
@@ -184,16 +213,45 @@ view_of(const struct batch *b, const struct greylist_facts *facts)
 	return view;
 }
 
+/* What the store knows of the client's network; what is away is zero. */
+static void
+fetch_events(struct batch *b, struct greylist_facts *facts, int64_t now)
+{
+	static const enum event_kind kinds[3] = { EVENT_TRAP, EVENT_VIRUS, EVENT_SPAM };
+	struct greylist_events *const to[3] = { &facts->trap, &facts->virus,
+		&facts->spam };
+	struct ipnet network = greylist_network(&facts->client.ip);
+	struct future *asked[3];
+
+	for (int i = 0; i < 3; i++)
+		asked[i] = store_event_get(b->store, &network, kinds[i], now);
+	for (int i = 0; i < 3; i++) {
+		if (future_wait(asked[i], clock_mono_ms() + STORE_WAIT_MS)) {
+			const struct event_answer *a = future_value(asked[i]);
+
+			*to[i] = (struct greylist_events){ a->weight, a->last };
+		}
+		future_unref(asked[i]);
+	}
+}
+
 static struct verdict
-judge(struct batch *b, const struct greylist_facts *facts, int64_t now)
+judge(struct batch *b, struct greylist_facts *facts, int64_t now)
 {
 	struct policy_view view = view_of(b, facts);
 	struct greylist_query q;
 	const struct greylist_answer *answer = NULL;
 	struct future *f = NULL;
-	struct verdict v;
 
+	if ((greylist_asks(&view.greylist, facts) & GREYLIST_ASK_EVENTS) != 0)
+		fetch_events(b, facts, now);
 	greylist_want(&view.greylist, facts, now, &q);
+	if (q.trap_hit && !view.observe) {
+		struct future *told = store_event_add(b->store, &q.network, EVENT_TRAP,
+		    1, view.greylist.whitelist_keep, now);
+		future_wait(told, clock_mono_ms() + STORE_WAIT_MS);
+		future_unref(told);
+	}
 	if (q.ask) {
 		f = store_greylist_check(b->store, &q.network,
 		    (struct str){ q.client, q.client_len },
@@ -201,7 +259,7 @@ judge(struct batch *b, const struct greylist_facts *facts, int64_t now)
 		if (future_wait(f, clock_mono_ms() + STORE_WAIT_MS))
 			answer = future_value(f);
 	}
-	v = greylist_judge(&view.greylist, &q, answer, now);
+	struct verdict v = greylist_judge(&view.greylist, &q, answer, now);
 	if (view.observe && v.action != ACTION_CONTINUE)
 		v = verdict_continue("observed");
 	future_unref(f);
@@ -316,7 +374,9 @@ greylist_test_run(const char *conf_path, FILE *in, FILE *out)
 	if (status == EX_OK)
 		status = open_suffixes(&b);
 	if (status == EX_OK)
-		status = fresh_store(&b);
+		status = open_store(&b);
+	if (status == EX_OK)
+		status = store_answers(&b);
 	if (status == EX_OK)
 		status = run(&b);
 	batch_clear(&b);
