@@ -105,6 +105,8 @@ free_exemption(const struct settings_greylist *set, const struct greylist_facts 
 		return "authenticated";
 	if (client_inside(facts))
 		return "local";
+	if (set->inside)
+		return "inside";
 	if (set->when == GREYLIST_NEVER)
 		return "policy";
 	if (facts->moment == GREYLIST_SUSPICIOUS_AT_END && set->when == GREYLIST_ALWAYS)
@@ -186,11 +188,8 @@ block(struct greylist_query *out, const struct settings_greylist *set,
     const struct greylist_facts *facts, int64_t now)
 {
 	/* A bounce to a trap is backscatter of somebody who forged it as a sender. */
-	if (set->trap && !greylist_null_sender(facts->client.sender)) {
-		out->trap_hit = true;
-		out->blocked = set->block;
-		out->block_why = "trap";
-	}
+	out->trap_hit = set->trap && facts->moment == GREYLIST_AT_RCPT &&
+	    !greylist_null_sender(facts->client.sender);
 	block_by(out, set, &facts->trap, 1, now, "trap");
 	/* One user of a provider that is known by its name must not shut it out. */
 	if (out->identity.kind != GREYLIST_BY_NETWORK)
@@ -229,7 +228,7 @@ greylist_want(const struct settings_greylist *set, const struct greylist_facts *
 {
 	memset(out, 0, sizeof(*out));
 	out->exempt = exemption(set, facts);
-	out->inside = facts->authenticated || client_inside(facts);
+	out->inside = facts->authenticated || client_inside(facts) || set->inside;
 	if (out->exempt != NULL)
 		return;
 	out->network = greylist_network(&facts->client.ip);
@@ -344,5 +343,9 @@ greylist_judge(const struct settings_greylist *set, const struct greylist_query 
 		return verdict_continue(query->exempt);
 	if (query->blocked > 0)
 		return blocked(set, query);
-	return greylist_verdict(set, answer, now);
+	struct verdict v = greylist_verdict(set, answer, now);
+	if (query->trap_hit && v.action == ACTION_CONTINUE && answer != NULL &&
+	    answer->state == STORE_OK)
+		return defer(set, "trap", set->delay > 0 ? set->delay : 1);
+	return v;
 }

@@ -82,6 +82,7 @@ size_t greylist_correspondent_name(
 struct greylist_query {
 	/* NULL: not exempt; else static text why it passes without a look:
 	 *   authenticated, local       (inside: our own users and hosts)
+	 *   inside                     greylist.inside (inside)
 	 *   policy                     greylist.when is never
 	 *   suspicious only            it is `suspicious`, and nobody knows yet
 	 *   at RCPT                    it is `always`: the greylist milter's business
@@ -89,7 +90,9 @@ struct greylist_query {
 	 *   allowlist, correspondent */
 	const char *exempt;
 	bool inside;
-	bool trap_hit; /* the recipient is a trap: tell all hosts by EVENT_TRAP */
+	/* The recipient is a trap: tell all hosts by EVENT_TRAP.  The store is asked as
+	 * for any other, so that the answer is no other, but none passes. */
+	bool trap_hit;
 	int64_t blocked; /* seconds for which the client is still refused; 0: is not */
 	const char *block_why; /* static text: trap, virus, spam */
 	struct ipnet network; /* whose events count; set unless exempt */

@@ -37,6 +37,10 @@ struct settings_greylist { /* block `greylist` */
 		size_t n;
 	} allowlists;
 	bool correspondents; /* mail from whom our users wrote to is exempt */
+	int64_t correspondents_keep; /* 35d */
+	bool inside; /* the client is one of ours, as if its user had authenticated */
+	int64_t dns_deadline_ms; /* 3s, from MAIL on */
+	int64_t suspicious; /* points in thousandths; 2 */
 	bool trap; /* the recipient is a trap */
 	int64_t block; /* 1h: refusal after a trap, a virus, spam; 0: none */
 	int64_t block_spam; /* 3: weight of spam events that blocks */
