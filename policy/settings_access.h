@@ -16,6 +16,11 @@ enum access_delay { ACCESS_DELAY_OFF, ACCESS_DELAY_ON, ACCESS_DELAY_FRIEND,
 /* When the checks' refusals are given; the map's own follow delay_checks. */
 enum access_refuse { ACCESS_REFUSE_CONNECT, ACCESS_REFUSE_MAIL, ACCESS_REFUSE_RCPT };
 
+/* Up to which result SPF refuses. */
+enum access_spf { ACCESS_SPF_OFF, ACCESS_SPF_MARK, ACCESS_SPF_FAIL, ACCESS_SPF_SOFTFAIL };
+enum access_spf_temperror { ACCESS_SPF_TEMPERROR_PASS, ACCESS_SPF_TEMPERROR_TEMPFAIL };
+enum access_spf_permerror { ACCESS_SPF_PERMERROR_PASS, ACCESS_SPF_PERMERROR_REJECT };
+
 struct settings_access { /* block `access` */
 	char *socket;
 	int64_t socket_mode;
@@ -36,6 +41,12 @@ struct settings_access { /* block `access` */
 	} dnsbl_lists;
 	bool dnsbl; /* ask the lists at all: policies turn it off per client */
 	int64_t dnsbl_deadline_ms;
+	/* SPF, and the fields that tell of it. */
+	int spf, spf_temperror, spf_permerror; /* the enums above */
+	int64_t spf_fail_points, spf_softfail_points, spf_permerror_points;
+	int64_t spf_deadline_ms;
+	bool auth_results, received_spf; /* write them */
+	char *authserv_id; /* our name in them; "": run.host */
 };
 
 #define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */

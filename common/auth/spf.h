@@ -80,4 +80,8 @@ struct future *spf_ask(
 
 #define SPF_OPEN_MAX 4000 /* evaluations open at once */
 
+/* The answer where there is no evaluation: temperror for that reason. */
+void spf_answer_temperror(
+    struct spf_answer *out, const struct spf_question *question, const char *problem);
+
 #endif

@@ -32,8 +32,4 @@ void spf_facts_clear(struct spf_facts *facts);
 bool spf_eval(struct spf_matcher *matcher, const struct spf_question *question,
     struct spf_facts *facts, struct spf_answer *out);
 
-/* The answer where there is no evaluation: temperror for that reason. */
-void spf_answer_temperror(
-    struct spf_answer *out, const struct spf_question *question, const char *problem);
-
 #endif

@@ -25,7 +25,7 @@ enum check_spare {
 
 struct finding {
 	const char *check; /* static: check_ops.name, set by the framework */
-	unsigned spares; /* of that check, set by the framework */
+	unsigned spares; /* whom this finding spares; the framework adds the check's */
 	int64_t points; /* thousandths; what a finding adds to the sum */
 	bool refuses; /* by itself; verdict.action says how */
 	bool observe; /* watched only: logged and counted, decides nothing */

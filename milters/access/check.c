@@ -194,7 +194,7 @@ judge_one(struct check_conn *c, size_t i, enum check_phase phase,
 	ops->judge(c->checks->self[i], c->conn[i], phase, facts, out);
 	for (size_t k = before; k < out->n; k++) {
 		out->list[k].check = ops->name;
-		out->list[k].spares = ops->spares;
+		out->list[k].spares |= ops->spares;
 		if (is_observed(&facts->view->access, ops->name))
 			out->list[k].observe = true;
 	}

@@ -5,9 +5,11 @@
 #include <assert.h>
 
 #include "milters/access/check_dnsbl.h"
+#include "milters/access/check_spf.h"
 
 const struct check_ops *const check_table[] = {
 	&check_dnsbl,
+	&check_spf,
 };
 
 const size_t check_table_n = sizeof(check_table) / sizeof(check_table[0]);

@@ -54,6 +54,7 @@ access {
 	refuse mail;
 	blocklist-recipients on;
 	dnsbl-deadline 1s;
+	spf off;
 	dnsbl "bl.example" { codes 127.0.0.2; text "%a is listed: %t" }
 }
 policy "inside" { client 203.0.113.9/32; recipient sysop@local.example; mode observe }

@@ -79,6 +79,8 @@ static const struct sample {
 	    { ".exe", "EXE", "\"\"" } },
 	{ "mime.forbidden-types", { "exe", "text/x-sh" }, { "exe", "text/x-sh" },
 	    { "Exe", "\"\"" } },
+	{ "access.authserv-id", { "mx.example.org", "a.example" },
+	    { "mx.example.org", "a.example" }, { "-a..b", "\"\"", "\"a b\"", "a..b" } },
 	{ "mime.notify", { "postmaster@mx.example" }, { "postmaster@mx.example" },
 	    { "\"a b\"", "@" } },
 	{ "mime.notify-via", { "127.0.0.1:25" }, { "127.0.0.1:25" }, { "mx.example:25" } },
