@@ -29,6 +29,7 @@ static const char *const event_names[EVENT_KINDS] = {
 	[EVENT_SPAM] = "spam",
 	[EVENT_FLOOD] = "flood",
 	[EVENT_HARVEST] = "harvest",
+	[EVENT_EARLY] = "early",
 };
 
 const char *

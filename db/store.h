@@ -85,6 +85,7 @@ enum event_kind {
 	EVENT_SPAM,
 	EVENT_FLOOD,
 	EVENT_HARVEST,
+	EVENT_EARLY, /* talked before the greeting */
 	EVENT_KINDS,
 };
 const char *event_kind_name(enum event_kind kind);

@@ -129,6 +129,15 @@ check_name_wrong(struct str s)
 	return s.len > 0 ? NULL : "the name of a check";
 }
 
+/* A block that may be repeated; fn: of its parse, clear and print. */
+#define BLOCK_ROW(name_, field_, stage_, fn, help_)                                            \
+	{                                                                              \
+		.name = name_, .type = CONF_CUSTOM, .offset = AT(access, field_),      \
+		.stage = stage_, .help = help_, .parse = fn##_parse,            \
+		.clear = fn##_clear, .print = fn##_print,                              \
+		.size = sizeof(((struct settings_access *)0)->field_), .block = true   \
+	}
+
 static const struct conf_setting access_rows[] = {
 	STRING_ROW("socket", AT(access, socket), "unix:/run/postern/access.sock",
 	    STAGE_START, settings_socket_wrong, "where the MTA finds the milter"),
@@ -199,6 +208,17 @@ static const struct conf_setting access_rows[] = {
 	    STAGE_MAIL, MERGE_OWN, "write Received-SPF"),
 	STRING_ROW("authserv-id", AT(access, authserv_id), NULL, STAGE_MAIL,
 	    member_domain_wrong, "our name in these; default: run.host"),
+	BLOCK_ROW("rate", rates, STAGE_CONNECT, settings_rate, "how much is too much"),
+	CONF_ROW("rate", CONF_BOOL, AT(access, rate), "on", 0, 0, NULL, STAGE_CONNECT,
+	    MERGE_OWN, "count this client's connections, messages and recipients"),
+	BLOCK_ROW("penalty", penalties, STAGE_CONNECT, settings_penalty,
+	    "what follows from misbehaviour"),
+	CONF_ROW("penalty", CONF_BOOL, AT(access, penalty), "on", 0, 0, NULL, STAGE_CONNECT,
+	    MERGE_OWN, "refuse this client while its network is penalized"),
+	BLOCK_ROW("recipients", recipient_sets, STAGE_START, settings_recipients,
+	    "who is there to get mail"),
+	CONF_ROW("recipients", CONF_BOOL, AT(access, recipients), "on", 0, 0, NULL,
+	    STAGE_RCPT, MERGE_OWN, "refuse mail to recipients that there are not"),
 };
 
 SETTINGS_TABLE(access);

@@ -8,6 +8,7 @@
 
 #include "common/base/conf.h"
 #include "common/net/dnsbl.h"
+#include "policy/settings_limits.h"
 
 /* delay_checks of sendmail: off, on, on with friends, on with haters. */
 enum access_delay { ACCESS_DELAY_OFF, ACCESS_DELAY_ON, ACCESS_DELAY_FRIEND,
@@ -47,6 +48,12 @@ struct settings_access { /* block `access` */
 	int64_t spf_deadline_ms;
 	bool auth_results, received_spf; /* write them */
 	char *authserv_id; /* our name in them; "": run.host */
+	struct access_rates rates; /* repeated: rate "name" { } */
+	bool rate;
+	struct access_penalties penalties; /* repeated: penalty harvest { } */
+	bool penalty;
+	struct access_recipient_sets recipient_sets; /* repeated: recipients "name" { } */
+	bool recipients;
 };
 
 #define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */

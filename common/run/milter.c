@@ -336,6 +336,16 @@ stray(struct milter_session *s, enum milter_step step)
 	return r;
 }
 
+/* The MTA has refused it and only tells us. */
+static bool
+is_refused(struct milter_session *s)
+{
+	const char *mailer = milter_macro(s, "rcpt_mailer");
+
+	return (s->protocol & SMFIP_RCPT_REJ) != 0 && mailer != NULL &&
+	    strcmp(mailer, "error") == 0;
+}
+
 static sfsistat
 cb_rcpt(SMFICTX *ctx, char **argv)
 {
@@ -349,7 +359,13 @@ cb_rcpt(SMFICTX *ctx, char **argv)
 		return stray(s, STEP_RCPT);
 	milter_facts_step(s, STEP_RCPT);
 	size_t n = arguments(argv, &path, args);
-	struct verdict v = glue.ops->on_rcpt(s, s->conn, path, args, n);
+	struct verdict v = { .action = ACTION_CONTINUE };
+	if (is_refused(s))
+		glue.ops->on_rcpt_refused(s, s->conn, path,
+		    str_of(milter_macro(s, "rcpt_host")),
+		    str_of(milter_macro(s, "rcpt_addr")));
+	else
+		v = glue.ops->on_rcpt(s, s->conn, path, args, n);
 	return finish(s, STEP_RCPT, answer(s, STEP_RCPT, &v), begin);
 }
 
@@ -540,6 +556,7 @@ wanted_protocol(const struct milter_ops *ops)
 	p |= ops->on_helo == NULL ? SMFIP_NR_HELO : 0;
 	p |= ops->on_mail == NULL ? SMFIP_NR_MAIL : 0;
 	p |= ops->on_rcpt == NULL ? SMFIP_NORCPT : 0;
+	p |= ops->on_rcpt_refused != NULL ? SMFIP_RCPT_REJ : 0;
 	p |= ops->on_header == NULL ? SMFIP_NOHDRS : SMFIP_NR_HDR;
 	p |= ops->on_eoh == NULL ? SMFIP_NOEOH : 0;
 	p |= ops->on_body == NULL ? SMFIP_NOBODY : SMFIP_NR_BODY;

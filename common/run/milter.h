@@ -55,6 +55,10 @@ struct milter_ops {
 	    const struct str *args, size_t n_args);
 	struct verdict (*on_rcpt)(struct milter_session *s, void *conn, struct str path,
 	    const struct str *args, size_t n_args);
+	/* A recipient that the MTA refuses itself (needs on_rcpt, and an MTA that tells:
+	 * Postfix of all, sendmail of unknown users).  enhanced: "5.1.1", or "". */
+	void (*on_rcpt_refused)(struct milter_session *s, void *conn, struct str path,
+	    struct str enhanced, struct str text);
 	/* Headers and body never veto: no reply is sent for them. */
 	void (*on_header)(
 	    struct milter_session *s, void *conn, struct str name, struct str value);

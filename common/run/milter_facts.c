@@ -24,6 +24,7 @@ static const struct {
 	{ "{client_port}", KEEP_CONNECTION, 1u << STEP_CONNECT },
 	{ "{client_ptr}", KEEP_CONNECTION, 1u << STEP_CONNECT },
 	{ "{client_resolve}", KEEP_CONNECTION, 1u << STEP_CONNECT },
+	{ "{early_talker}", KEEP_CONNECTION, 1u << STEP_CONNECT },
 	{ "{daemon_name}", KEEP_CONNECTION, 1u << STEP_CONNECT },
 	{ "{daemon_addr}", KEEP_CONNECTION, 1u << STEP_CONNECT },
 	{ "{if_addr}", KEEP_CONNECTION, 1u << STEP_CONNECT },
@@ -55,7 +56,8 @@ milter_facts_ask(SMFICTX *ctx)
 	} lists[] = {
 		{ SMFIM_CONNECT,
 		    "j _ v {daemon_name} {daemon_addr} {if_addr} {client_addr} "
-		    "{client_name} {client_port} {client_ptr} {client_resolve}" },
+		    "{client_name} {client_port} {client_ptr} {client_resolve} "
+		    "{early_talker}" },
 		{ SMFIM_ENVFROM,
 		    "i {auth_authen} {auth_type} {auth_author} {mail_addr} "
 		    "{mail_host} {mail_mailer} {tls_version} {cipher}" },

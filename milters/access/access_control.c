@@ -31,26 +31,43 @@ access_greet_pause(const struct access *a, long fallback)
 	return fallback;
 }
 
-struct access_result
-access_check_limit(const struct access *a, enum access_limit limit, unsigned long count)
+bool
+access_limit_find(const struct access *a, enum access_limit limit,
+    unsigned long *allowed, struct access_result *where)
 {
 	bool rate = limit == ACCESS_LIMIT_RATE;
 	const struct access_search s = { a,
 		rate ? "ClientRate:" : "ClientConn:", ACCESS_TAGGED };
-	struct access_result r = { .kind = ACCESS_NONE, .check = ACCESS_CHECK_RELAY };
 	struct access_hit hit;
 
+	*where =
+	    (struct access_result){ .kind = ACCESS_NONE, .check = ACCESS_CHECK_RELAY };
 	if (!access_search_addr(&s, str_of(a->client.addr), &hit) &&
 	    !access_search_exact(&s, STR(""), &hit))
-		return r;
+		return false;
 	/* "0" is no limit; but a value that is no number limits to nothing. */
 	if (str_is(str_trim(hit.entry.value), "0") ||
-	    count <= number_of(hit.entry.value) || hit.value.word == ACCESS_WORD_SKIP)
-		return r;
+	    hit.value.word == ACCESS_WORD_SKIP)
+		return false;
+	*allowed = number_of(hit.entry.value);
+	where->file = hit.entry.file;
+	where->line = hit.entry.line;
+	snprintf(where->key, sizeof(where->key), "%s", hit.key);
+	return true;
+}
+
+struct access_result
+access_check_limit(const struct access *a, enum access_limit limit, unsigned long count)
+{
+	bool rate = limit == ACCESS_LIMIT_RATE;
+	struct access_result r, where;
+	unsigned long allowed;
+
+	if (!access_limit_find(a, limit, &allowed, &where) || count <= allowed)
+		return (struct access_result){ .kind = ACCESS_NONE,
+			.check = ACCESS_CHECK_RELAY };
+	r = where;
 	r.kind = ACCESS_REFUSED;
-	r.file = hit.entry.file;
-	r.line = hit.entry.line;
-	snprintf(r.key, sizeof(r.key), "%s", hit.key);
 	r.verdict = verdict_refuse(452, "4.3.2",
 	    rate ? "client rate" : "client connections", "%s",
 	    rate ? "Connection rate limit exceeded." : "Too many open connections.");

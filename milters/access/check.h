@@ -37,7 +37,7 @@
 
 struct milter_session;
 struct resolver;
-struct store;
+struct access_store;
 
 enum check_phase { CHECK_CONNECT, CHECK_HELO, CHECK_MAIL, CHECK_RCPT, CHECK_EOH, CHECK_EOM };
 #define CHECK_PHASES 6
@@ -46,7 +46,7 @@ enum check_phase { CHECK_CONNECT, CHECK_HELO, CHECK_MAIL, CHECK_RCPT, CHECK_EOH,
 struct check_shared {
 	const struct settings *settings; /* at start or of this reload; ref it to keep it */
 	struct resolver *resolver; /* NULL: none */
-	struct store *store; /* NULL: none */
+	struct access_store *store; /* access_store_get(); NULL: none */
 };
 
 struct check_facts {
@@ -65,6 +65,7 @@ struct check_facts {
 	const struct access_addr *sender; /* NULL before MAIL */
 	const struct access_addr *rcpt; /* NULL but in CHECK_RCPT */
 	const char *rcpt_mailer; /* {rcpt_mailer}; NULL not told, or not at RCPT */
+	bool early; /* talked before the greeting; only our relay tells */
 	const char *queue_id; /* "" before it is known */
 	/* The map's words for this connection (GreetPause, ClientRate ...). */
 	const struct access *access;

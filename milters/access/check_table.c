@@ -5,11 +5,18 @@
 #include <assert.h>
 
 #include "milters/access/check_dnsbl.h"
+#include "milters/access/check_events.h"
+#include "milters/access/check_rate.h"
+#include "milters/access/check_rcpt.h"
 #include "milters/access/check_spf.h"
 
 const struct check_ops *const check_table[] = {
 	&check_dnsbl,
+	&check_penalty,
+	&check_client_rate,
+	&check_rate,
 	&check_spf,
+	&check_recipient,
 };
 
 const size_t check_table_n = sizeof(check_table) / sizeof(check_table[0]);

@@ -17,6 +17,7 @@
 #include "milters/access/access_facts.h"
 #include "milters/access/access_map.h"
 #include "milters/access/access_maps.h"
+#include "milters/access/access_store.h"
 #include "milters/access/check.h"
 #include "milters/access/check_table.h"
 #include "policy/policy.h"
@@ -40,6 +41,7 @@ static struct {
 	struct settings *settings;
 	struct resolver *resolver;
 	struct access_maps *maps;
+	struct access_store *store;
 	struct checks *checks;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -387,6 +389,32 @@ on_rcpt(struct milter_session *s, void *conn, struct str path, const struct str 
 	return v;
 }
 
+/* The MTA has refused it: told to those that count. */
+static void
+on_rcpt_refused(struct milter_session *s, void *conn, struct str path,
+    struct str enhanced, struct str text)
+{
+	static const struct access_classes none = { .host = NULL };
+	struct conn *c = conn;
+	struct access_addr rcpt;
+	struct access_facts f;
+	struct verdict v;
+
+	if (enhanced.len == 0 || access_addr_parse(&none,
+		(struct access_routes){ false, false }, path, &rcpt, &v) != 0)
+		return;
+	struct policy_view view = view_at(s, c, STAGE_RCPT, str_of(rcpt.given));
+	char code[12];
+
+	(void)snprintf(code, sizeof(code), "%.*s", (int)(enhanced.len % sizeof(code)),
+	    enhanced.p);
+	v = verdict_refuse(code[0] == '4' ? 450 : 550, code, "mail server", "%.*s",
+	    (int)(text.len < 200 ? text.len : 200), text.len > 0 ? text.p : "");
+	access_facts_init(&f, s, &c->known, &view, &rcpt);
+	check_told(c->checks, CHECK_RCPT, &f.check, &v);
+	policy_view_clear(&view);
+}
+
 static void
 on_header(struct milter_session *s, void *conn, struct str name, struct str value)
 {
@@ -502,7 +530,12 @@ start(void *snapshot, struct err *err)
 	worker.maps = access_maps_open(&s->access, err);
 	if (worker.maps == NULL)
 		return -1;
-	const struct check_shared shared = { .settings = s, .resolver = worker.resolver };
+	worker.store = access_store_new(s, err);
+	if (worker.store == NULL)
+		return -1;
+	const struct check_shared shared = {
+		.settings = s, .resolver = worker.resolver, .store = worker.store
+	};
 	worker.checks = checks_start(check_table, check_table_n, &shared, err);
 	return worker.checks != NULL ? 0 : -1;
 }
@@ -516,7 +549,8 @@ reload(void *snapshot, struct errs *errs)
 	worker.settings = snapshot;
 	pthread_mutex_unlock(&worker.lock);
 	const struct check_shared shared = { .settings = snapshot,
-		.resolver = worker.resolver };
+		.resolver = worker.resolver,
+		.store = worker.store };
 	checks_reload(worker.checks, &shared, errs);
 	settings_unref(old);
 	access_maps_refresh(worker.maps, errs);
@@ -526,6 +560,7 @@ static void
 stop(void)
 {
 	checks_stop(worker.checks);
+	access_store_free(worker.store);
 	access_maps_close(worker.maps);
 	resolver_free(worker.resolver);
 	settings_unref(worker.settings);
@@ -542,6 +577,7 @@ main(int argc, char **argv)
 		.on_helo = on_helo,
 		.on_mail = on_mail,
 		.on_rcpt = on_rcpt,
+		.on_rcpt_refused = on_rcpt_refused,
 		.on_header = on_header,
 		.on_eoh = on_eoh,
 		.on_eom = on_eom,

@@ -206,7 +206,7 @@ START_TEST(one_does_not_start)
 	static const struct check_ops easy = { .name = "easy", .stop = stop };
 	static const struct check_ops *const table[] = { &easy, &watcher };
 	int store;
-	const struct check_shared shared = { .store = (struct store *)(void *)&store };
+	const struct check_shared shared = { .store = (struct access_store *)(void *)&store };
 	struct err err = { 0 };
 
 	diary[0] = '\0';

@@ -410,6 +410,15 @@ paragraph(const struct row *r, const char *argument)
 	return xmemdup0(from, (size_t)(next - from));
 }
 
+/* What stands behind the name of a block in the manual. */
+static const char *
+block_argument(const char *name)
+{
+	if (strcmp(name, "dnsbl") == 0)
+		return "Ar zone Brq ...";
+	return strcmp(name, "penalty") == 0 ? "Ar kind Brq ..." : "Ar name Brq ...";
+}
+
 START_TEST(row_in_manual)
 {
 	struct row r;
@@ -417,7 +426,7 @@ START_TEST(row_in_manual)
 
 	ck_assert(row_at(_i, &r));
 	char *text = paragraph(&r,
-	    r.s->block                   ? "Ar zone Brq ..."
+	    r.s->block                   ? block_argument(r.s->name)
 		: r.s->type == CONF_BOOL ? "Ar switch"
 					 : "");
 	buf_init(&expected, 1000);
@@ -497,6 +506,34 @@ END_TEST
 static const struct {
 	const char *in, *errors;
 } faults[] = {
+	{ "access { rate \"r\" { } }",
+	    "t:1: rate \"r\": expected connections, messages, recipients or at-once" },
+	{ "access { rate \"r\" { messages 1 in 1h; recipients 1 in 1h } }",
+	    "t:1: rate \"r\": expected one of connections, messages and recipients" },
+	{ "access { rate \"r\" { per sender; connections 1 in 1h } }",
+	    "t:1: rate \"r\": connections are counted per client or network only" },
+	{ "access { rate \"r\" { per recipient; messages 1 in 1h } }",
+	    "t:1: rate \"r\": per recipient expected recipients: each is one of a message" },
+	{ "access { rate \"r\" { at-once 3; burst 2 } }",
+	    "t:1: rate \"r\": burst without connections, messages or recipients" },
+	{ "access { rate \"r\" { messages 10 } }",
+	    "t:1: messages: expected a number and a time, as in messages 100 in 1h" },
+	{ "access { rate \"r\" { messages 0 in 1h } }",
+	    "t:1: messages: expected a number and a time, as in messages 100 in 1h" },
+	{ "access { rate { messages 1 in 1h } }",
+	    "t:1: rate: expected a name of at most 64 octets, as in rate \"hosts\" { ... }" },
+	{ "access { rate \"r\" { at-once 3 } rate \"r\" { at-once 4 } }",
+	    "t:1: rate \"r\" stands twice: expected each name once" },
+	{ "access { penalty harvestt { } }",
+	    "t:1: \"harvestt\" is no penalty: did you mean \"harvest\"?" },
+	{ "access { penalty flood { recipient a@b.example } }",
+	    "t:1: penalty flood has no recipients: they belong to penalty trap" },
+	{ "access { penalty trap { } penalty trap { } }",
+	    "t:1: penalty trap stands twice: expected each once" },
+	{ "access { recipients \"r\" { map \"/m\" } }",
+	    "t:1: recipients \"r\": expected the domains of the recipients" },
+	{ "access { recipients \"r\" { domains d.example } }",
+	    "t:1: recipients \"r\": expected a map, call-ahead, or both" },
 	{ "greylist { delay 1h; window 1h }",
 	    "t:1: greylist: no retry could ever pass: expected window longer than "
 	    "delay" },
