@@ -23,7 +23,7 @@ greylist {
 	delay 5x;                           #! "5x" cannot be read
 	delay 6m;                           #! it stands in @:3
 	window 99d;                         #! is out of range: expected 1s to 30d
-	when sometimes;                     #! expected one of always, never
+	when sometimes;                     #! expected one of always, suspicious, never
 	keep;                               #! keep has no value
 	"prefix4" 24;                       #! expected a name without quotes
 	text "a\\nb";                        #! \\n is not an escape
