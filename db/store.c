@@ -110,8 +110,10 @@ store_request_reads(const struct store_request *r)
 	case STORE_RATE:
 	case STORE_HOLD:
 	case STORE_MAP_SET:
+	case STORE_PUT:
+	case STORE_DELETE:
 		return false;
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 		return r->weight == 0;
 	case STORE_NOTE:
 		return !r->put;
@@ -119,6 +121,7 @@ store_request_reads(const struct store_request *r)
 	case STORE_MAP_VERSION:
 	case STORE_MAP_READ:
 	case STORE_MAP_LOG:
+	case STORE_SCAN:
 	case STORE_STATS:
 		return true;
 	}
@@ -137,7 +140,7 @@ answer_own(const struct store_request *r)
 		memcpy(a + 1, r->octets.p, text.len);
 	if (r->op == STORE_MAP_GET)
 		a->value.value = text;
-	if (r->op == STORE_MAP_READ || r->op == STORE_MAP_LOG)
+	if (r->op == STORE_MAP_READ || r->op == STORE_MAP_LOG || r->op == STORE_SCAN)
 		a->chunk.rows = text;
 	return a;
 }
@@ -209,15 +212,14 @@ store_refuse(struct store_request *r)
 	return f;
 }
 
-#define EVENT_KEY_MAX (IP_TEXT_MAX + 4 + 16)
-
-static size_t
-event_key(const struct ipnet *network, enum event_kind kind, char out[EVENT_KEY_MAX])
+size_t
+store_event_key(const struct ipnet *network, enum event_kind kind,
+    char out[STORE_EVENT_KEY_MAX])
 {
 	char net[IP_TEXT_MAX + 4];
 	struct buf b;
 
-	buf_init(&b, EVENT_KEY_MAX);
+	buf_init(&b, STORE_EVENT_KEY_MAX);
 	buf_addf(&b, "%s|%s", event_kind_name(kind), ipnet_format(network, net));
 	memcpy(out, b.p, b.len);
 	size_t len = b.len;
@@ -232,7 +234,7 @@ store_greylist_check(struct store *s, const struct ipnet *network, struct str cl
 	static const enum event_kind voiding[2] = { EVENT_VIRUS, EVENT_TRAP };
 	bool fits = key.len <= STORE_NAME_MAX && client.len <= STORE_NAME_MAX;
 	struct store_request *r = store_request_new(
-	    STORE_GREYLIST, now, fits ? key.len + client.len + 2 * EVENT_KEY_MAX : 0);
+	    STORE_GREYLIST, now, fits ? key.len + client.len + 2 * STORE_EVENT_KEY_MAX : 0);
 	size_t used = 0;
 
 	if (!fits)
@@ -241,8 +243,8 @@ store_greylist_check(struct store *s, const struct ipnet *network, struct str cl
 	r->key = store_request_text(r, &used, key);
 	r->client = store_request_text(r, &used, client);
 	for (size_t i = 0; network != NULL && i < 2; i++) {
-		char event[EVENT_KEY_MAX];
-		size_t len = event_key(network, voiding[i], event);
+		char event[STORE_EVENT_KEY_MAX];
+		size_t len = store_event_key(network, voiding[i], event);
 
 		r->void_by[i] = store_request_text(r, &used, (struct str){ event, len });
 	}
@@ -253,9 +255,9 @@ static struct future *
 event_ask(struct store *s, const struct ipnet *network, enum event_kind kind,
     int64_t weight, int64_t keep, int64_t now)
 {
-	struct store_request *r = store_request_new(STORE_EVENT, now, EVENT_KEY_MAX);
-	char key[EVENT_KEY_MAX];
-	size_t used = 0, len = event_key(network, kind, key);
+	struct store_request *r = store_request_new(STORE_EVENT_ASK, now, STORE_EVENT_KEY_MAX);
+	char key[STORE_EVENT_KEY_MAX];
+	size_t used = 0, len = store_event_key(network, kind, key);
 
 	r->key = store_request_text(r, &used, (struct str){ key, len });
 	r->weight = weight;

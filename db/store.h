@@ -198,6 +198,44 @@ int store_map_log(struct store *s, struct str map, size_t n,
     bool (*each)(void *arg, const struct map_change *change), void *arg,
     struct err *err);
 
+/* What is kept of greylisting, as people see it: for tools that list, change, write out
+ * and read in. */
+enum store_kind { STORE_TRIPLE = 1, STORE_CLIENT = 2, STORE_EVENT = 4 }; /* bits */
+struct store_entry {
+	enum store_kind kind;
+	/* A triple: the first part of its key, where that is of parts behind their
+	 * lengths in two octets each.  A client: who it is. */
+	struct str client;
+	struct str key; /* of a triple */
+	bool cut; /* the key or the client is longer: these are its first octets */
+	struct ipnet network; /* of an event */
+	enum event_kind event;
+	union {
+		struct greylist_triple triple;
+		struct greylist_client person;
+		struct {
+			int64_t weight, last, keep;
+		} sum; /* of an event */
+	};
+	int64_t expires; /* wall seconds; redis: to about a second */
+};
+/* Blocking, for tools: calls each() for every entry of these kinds that has not expired,
+ * in no order; not a snapshot: what is written meanwhile may be missed or come twice.
+ * The entry is borrowed for the call; each() returns false to stop.  -1: err. */
+int store_scan(struct store *s, unsigned kinds, int64_t now,
+    bool (*each)(void *arg, const struct store_entry *e), void *arg, struct err *err);
+/* Put the entry as it is; what there is under its name is replaced.  One that is cut is
+ * the caller's error.  A triple goes under e->client, whatever its key says.  An event's
+ * expires is not looked at: it is last+keep.  Value: enum store_state. */
+struct future *store_entry_put(
+    struct store *s, const struct store_entry *e, int64_t now);
+/* By kind and name alone. */
+struct delete_answer {
+	enum store_state state;
+	bool found; /* perhaps one that had expired */
+};
+struct future *store_entry_delete(struct store *s, const struct store_entry *e);
+
 /* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {
 	uint64_t entries, bytes, size_max;

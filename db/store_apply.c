@@ -8,6 +8,7 @@
 
 #include "db/store_step.h"
 #include "db/store_table_map.h"
+#include "db/store_table_scan.h"
 
 static int
 apply_voided(
@@ -122,7 +123,7 @@ store_apply(struct table_txn *tx, struct store_request *r)
 	switch (r->op) {
 	case STORE_GREYLIST:
 		return apply_greylist(tx, r);
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 		return apply_event(tx, r);
 	case STORE_RATE:
 		return apply_rate(tx, r);
@@ -140,6 +141,12 @@ store_apply(struct table_txn *tx, struct store_request *r)
 		return table_map_read(tx, r, &r->answer.chunk, &r->octets);
 	case STORE_MAP_LOG:
 		return table_map_log(tx, r, &r->answer.chunk, &r->octets);
+	case STORE_SCAN:
+		return table_scan(tx, r, &r->answer.chunk, &r->octets);
+	case STORE_PUT:
+		return table_put(tx, &r->record);
+	case STORE_DELETE:
+		return table_delete(tx, r->record.kind, r->key, &r->answer.gone.found);
 	case STORE_STATS:
 		break;
 	}

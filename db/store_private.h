@@ -10,7 +10,7 @@
 
 enum store_op {
 	STORE_GREYLIST,
-	STORE_EVENT,
+	STORE_EVENT_ASK,
 	STORE_RATE,
 	STORE_STATS,
 	STORE_NOTE,
@@ -20,16 +20,23 @@ enum store_op {
 	STORE_MAP_VERSION,
 	STORE_MAP_READ, /* some entries, and where to go on */
 	STORE_MAP_LOG,
+	STORE_SCAN, /* some entries, and where to go on */
+	STORE_PUT,
+	STORE_DELETE,
 };
+
+#define STORE_CURSOR_KEY 17
 
 /* Where a walk in steps goes on; zero: at its start. */
 struct store_cursor {
 	uint64_t number; /* of the engine */
 	uint32_t node; /* redis: of a cluster's */
+	uint8_t key[STORE_CURSOR_KEY]; /* embedded: of the last record */
 };
 
-/* Some rows of a walk.  Of a map: key, value; of its log: a change each; every part
- * behind its length in four octets. */
+/* Some rows of a walk.  Of a map: key, value; of its log: a change each.  Of entries:
+ * client, name, "cut" or "", and the record without a name.  Every part behind its length in four
+ * octets. */
 struct store_chunk {
 	enum store_state state;
 	bool more;
@@ -50,6 +57,7 @@ union store_answer {
 	struct hold_answer hold;
 	struct map_answer map;
 	struct map_value value;
+	struct delete_answer gone;
 	struct store_chunk chunk;
 	struct store_stats stats;
 };
@@ -82,6 +90,8 @@ struct store_request {
 	int64_t limit; /* of places */
 	struct str member; /* key in a map; of a walk of it: the one before, or none */
 	struct str change; /* of a map: as in its log */
+	unsigned kinds; /* of a walk through entries: enum store_kind */
+	struct record record; /* to be put, or (delete) its kind; name: key */
 	struct str value; /* of a map; p NULL: remove */
 	struct store_cursor cursor;
 	struct rate_args rate;
@@ -109,6 +119,17 @@ struct str store_request_text(struct store_request *r, size_t *used, struct str 
 /* Take r; the future is the caller's.  _refuse: what was asked is an error. */
 struct future *store_submit(struct store *s, struct store_request *r);
 struct future *store_refuse(struct store_request *r);
+
+/* "kind|network"; returns its length.  And back. */
+#define STORE_EVENT_KEY_MAX (IP_TEXT_MAX + 4 + 16)
+size_t store_event_key(const struct ipnet *network, enum event_kind kind,
+    char out[STORE_EVENT_KEY_MAX]);
+bool store_event_name(struct str key, struct ipnet *network, enum event_kind *kind);
+
+/* An entry's row of a walk.  client, name: as in struct store_entry ("kind|network" of
+ * an event); r->name_len: of the whole name.  -1: no room. */
+int store_row_add(
+    struct buf *rows, struct str client, struct str name, const struct record *r);
 
 /* Ask one step of a walk until the store answers, for a while: ask(arg) makes the
  * request anew.  The future holds a chunk (or map_answer) that is STORE_OK; NULL: err. */

@@ -101,6 +101,15 @@ await(struct store_worker *w, struct store_batch *b, redisReply **reply, struct 
 	    err, "no answer within %lld ms", (long long)n->conf.deadline_ms);
 }
 
+/* A walk that is through with a node of a cluster goes on at the next one. */
+static void
+walk_on(struct store_chunk *chunk, uint32_t node)
+{
+	if (!chunk->more)
+		chunk->next = (struct store_cursor){ .node = node + 1 };
+	chunk->more = true;
+}
+
 /* Read into r what the server says of its present step. */
 static enum store_reply
 read_answer(const struct store_node *n, struct store_request *r,
@@ -116,12 +125,16 @@ read_answer(const struct store_node *n, struct store_request *r,
 			r->voided = event.last;
 		return class;
 	}
-	class = store_reply_answer(reply, n->conf.link.database, r, bad);
+	class = store_reply_answer(
+	    reply, n->conf.link.prefix, n->conf.link.database, r, bad);
 	if (r->op == STORE_STATS && class == STORE_REPLY_OK) { /* one of several */
 		r->answer.stats.entries += before.entries;
 		r->answer.stats.bytes += before.bytes;
 		r->answer.stats.size_max += before.size_max;
 	}
+	if (r->op == STORE_SCAN && class == STORE_REPLY_OK && n->conf.ops != NULL &&
+	    n->conf.ops->elsewhere != NULL)
+		walk_on(&r->answer.chunk, r->cursor.node);
 	return class;
 }
 

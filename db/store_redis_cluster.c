@@ -137,11 +137,36 @@ submit_next(struct store_cluster *c, struct store_request *r)
 		store_node_refuse(&c->conf, r);
 }
 
+/* A step of a walk: to the node of the map that its cursor counts to; behind the last
+ * one there is nothing. */
+static void
+submit_walk(struct store_cluster *c, struct store_request *r)
+{
+	uint32_t before = r->cursor.node;
+	bool taken = false;
+	size_t i, masters = 0;
+
+	pthread_rwlock_rdlock(&c->lock);
+	for (i = 0; i < c->n; i++)
+		if (c->member[i]->in_map && masters++ == before)
+			break;
+	bool any = i < c->n;
+	if (any)
+		taken = store_node_submit(c->member[i]->node, r);
+	pthread_rwlock_unlock(&c->lock);
+	if (!any && masters > 0)
+		store_node_answer(&c->conf, r, STORE_OK);
+	else if (!taken)
+		store_node_refuse(&c->conf, r);
+}
+
 static void
 submit(struct store_cluster *c, struct store_request *r)
 {
 	if (r->op == STORE_STATS)
 		submit_next(c, r);
+	else if (r->op == STORE_SCAN)
+		submit_walk(c, r);
 	else
 		submit_slot(c, r);
 }

@@ -303,6 +303,32 @@ static const char map_set_source[] = PRELUDE ASK
     "end\n"
     "return failed or { found, v, 0 }\n";
 
+/* Some entries: key, value, seconds that it lives.  It names no keys: in a cluster a node
+ * is asked for what lies there. */
+static const char scan_source[] =
+    "local page = redis.pcall('SCAN', ARGV[2], 'MATCH', ARGV[3], 'COUNT', ARGV[4])\n"
+    "if page.err then return page end\n"
+    "local list = { page[1] }\n"
+    "for _, key in ipairs(page[2]) do\n"
+    "  local v = redis.pcall('GETRANGE', key, 0, 127)\n"
+    "  local life = redis.pcall('TTL', key)\n"
+    "  if type(v) == 'string' and v ~= '' and type(life) == 'number' then\n"
+    "    local n = #list\n"
+    "    list[n + 1], list[n + 2], list[n + 3] = key, v, life\n"
+    "  end\n"
+    "end\n"
+    "return list\n";
+
+/* An entry as it is: its numbers, the last its end. */
+static const char put_source[] = PRELUDE TRIPLE
+    "local f = {}\n"
+    "for i = 2, #A do f[i - 1] = A[i] end\n"
+    "if #f == 5 then write_triple(KEYS[1], now, f) else write(KEYS[1], now, f) end\n"
+    "return failed or { 1, 0 }\n";
+
+static const char delete_source[] =
+    "return { redis.call('DEL', KEYS[1]), 0 }\n";
+
 struct str
 store_script_source(enum store_script script)
 {
@@ -319,6 +345,12 @@ store_script_source(enum store_script script)
 		return (struct str){ hold_source, sizeof(hold_source) - 1 };
 	case STORE_SCRIPT_MAP_SET:
 		return (struct str){ map_set_source, sizeof(map_set_source) - 1 };
+	case STORE_SCRIPT_SCAN:
+		return (struct str){ scan_source, sizeof(scan_source) - 1 };
+	case STORE_SCRIPT_PUT:
+		return (struct str){ put_source, sizeof(put_source) - 1 };
+	case STORE_SCRIPT_DELETE:
+		return (struct str){ delete_source, sizeof(delete_source) - 1 };
 	case STORE_SCRIPTS:
 		break;
 	}

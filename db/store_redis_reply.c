@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "db/store_redis_scan.h"
 #include "db/store_rows.h"
 
 #if HIREDIS_MAJOR >= 1
@@ -250,6 +251,22 @@ store_reply_map(const redisReply *reply, struct map_answer *out, uint64_t *bad_v
 }
 
 enum store_reply
+store_reply_gone(
+    const redisReply *reply, struct delete_answer *out, uint64_t *bad_values)
+{
+	int64_t v[2];
+	enum store_reply class = numbers(reply, 2, v);
+
+	if (class != STORE_REPLY_OK)
+		return class;
+	if (v[0] < 0 || v[0] > 1)
+		return STORE_REPLY_BAD;
+	*out = (struct delete_answer){ STORE_OK, v[0] == 1 };
+	*bad_values = (uint64_t)v[1];
+	return STORE_REPLY_OK;
+}
+
+enum store_reply
 store_reply_value(const redisReply *reply, struct map_value *out, struct buf *value)
 {
 	enum store_reply class = store_reply_class(reply);
@@ -412,15 +429,15 @@ store_reply_stats(const redisReply *reply, int64_t database, struct store_stats 
 }
 
 enum store_reply
-store_reply_answer(const redisReply *reply, int64_t database, struct store_request *r,
-    uint64_t *bad_values)
+store_reply_answer(const redisReply *reply, const char *prefix, int64_t database,
+    struct store_request *r, uint64_t *bad_values)
 {
 	buf_reset(&r->octets); /* of an answer that broke off */
 	switch (r->op) {
 	case STORE_GREYLIST:
 		r->answer.greylist.state = STORE_OK;
 		return store_reply_greylist(reply, &r->answer.greylist.seen, bad_values);
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 		return store_reply_event(reply, &r->answer.event, bad_values);
 	case STORE_RATE:
 		return store_reply_rate(reply, &r->answer.bucket, bad_values);
@@ -439,6 +456,12 @@ store_reply_answer(const redisReply *reply, int64_t database, struct store_reque
 	case STORE_MAP_LOG:
 		return store_reply_map_log(
 		    reply, r->cursor.number, &r->answer.chunk, &r->octets);
+	case STORE_SCAN:
+		return store_reply_scan(
+		    reply, prefix, r, &r->answer.chunk, &r->octets);
+	case STORE_PUT:
+	case STORE_DELETE:
+		return store_reply_gone(reply, &r->answer.gone, bad_values);
 	case STORE_STATS:
 		return store_reply_stats(reply, database, &r->answer.stats);
 	}

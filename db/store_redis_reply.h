@@ -57,14 +57,16 @@ enum store_reply store_reply_map_read(
     const redisReply *reply, struct store_chunk *out, struct buf *rows);
 enum store_reply store_reply_map_log(const redisReply *reply, uint64_t from,
     struct store_chunk *out, struct buf *rows);
+enum store_reply store_reply_gone(
+    const redisReply *reply, struct delete_answer *out, uint64_t *bad_values);
 /* INFO; entries: of this database. */
 enum store_reply store_reply_stats(
     const redisReply *reply, int64_t database, struct store_stats *out);
 /* TIME: microseconds since the epoch, between 1970 and 9999. */
 enum store_reply store_reply_time(const redisReply *reply, int64_t *us);
 /* The answer to r, by what it asks; only r->answer is changed. */
-enum store_reply store_reply_answer(const redisReply *reply, int64_t database,
-    struct store_request *r, uint64_t *bad_values);
+enum store_reply store_reply_answer(const redisReply *reply, const char *prefix,
+    int64_t database, struct store_request *r, uint64_t *bad_values);
 /* ROLE */
 bool store_reply_is_master(const redisReply *reply);
 /* SENTINEL GET-MASTER-ADDR-BY-NAME.  0; -1: err says why. */

@@ -183,6 +183,93 @@ add_kind_key(
 	add_key(c, prefix, of, whole, kind);
 }
 
+/* Kinds that a walk gives. */
+static const struct {
+	enum store_kind kind;
+	enum record_kind record;
+	const char *key;
+} entries[] = {
+	{ STORE_TRIPLE, RECORD_TRIPLE, KIND_TRIPLE },
+	{ STORE_CLIENT, RECORD_CLIENT, KIND_CLIENT },
+	{ STORE_EVENT, RECORD_EVENT, KIND_EVENT },
+};
+#define N_ENTRIES (sizeof(entries) / sizeof(entries[0]))
+
+enum store_kind
+store_entry_kind(const char *prefix, struct str key, struct str *name)
+{
+	char start[STORE_PREFIX_MAX + 16];
+
+	for (size_t i = 0; i < N_ENTRIES; i++) {
+		int len = snprintf(
+		    start, sizeof(start), "%s:%s:", prefix, entries[i].key);
+		struct str s = { start, (size_t)len };
+
+		if (str_starts(key, s)) {
+			*name = str_sub(key, s.len, key.len);
+			return entries[i].kind;
+		}
+	}
+	return 0;
+}
+
+static void
+add_entry_key(
+    struct store_command *c, const char *prefix, const struct store_request *r)
+{
+	if (r->record.kind == RECORD_TRIPLE)
+		add_triple_key(c, prefix, r->client, r->key);
+	else if (r->record.kind == RECORD_CLIENT)
+		add_key(c, prefix, KIND_CLIENT, r->client, STR(""));
+	else
+		add_kind_key(c, prefix, KIND_EVENT, r->key);
+}
+
+/* The record's numbers, as the scripts write them. */
+static void
+put_args(struct store_command *c, const struct record *r)
+{
+	if (r->kind == RECORD_TRIPLE) {
+		add_number(c, r->triple.known);
+		add_number(c, r->triple.first);
+		add_number(c, r->triple.last);
+		add_number(c, r->triple.tries);
+	} else if (r->kind == RECORD_CLIENT) {
+		add_number(c, r->client.confirmed);
+		add_number(c, r->client.last);
+		add_number(c, r->client.voided);
+	} else {
+		add_number(c, r->event.weight);
+		add_number(c, r->event.last);
+		add_number(c, r->event.keep);
+	}
+	add_number(c, r->expires);
+}
+
+/* One kind is asked for by its version and letter, several by all letters. */
+static void
+scan_args(struct store_command *c, const char *prefix, const struct store_request *r)
+{
+	const char *one = "";
+	size_t n = 0, from;
+
+	for (size_t i = 0; i < N_ENTRIES; i++)
+		if ((r->kinds & (unsigned)entries[i].kind) != 0) {
+			one = entries[i].key;
+			n++;
+		}
+	store_command_int(c, 0);
+	add_number(c, r->now);
+	add_cursor(c, r->cursor.number);
+	from = c->used;
+	text_add(c, str_of(prefix));
+	text_add(c, STR(":"));
+	text_add(c, n == 1 ? str_of(one) : STR("?:[tce]"));
+	text_add(c, STR(":*"));
+	store_command_add(c, (struct str){ c->text + from, c->used - from });
+	store_command_int(c, STORE_CHUNK_ROWS);
+}
+
 void
 store_command_script(
     struct store_command *c, enum store_script script, const char *digest)
@@ -199,7 +286,7 @@ store_request_script(const struct store_request *r)
 	switch (r->op) {
 	case STORE_GREYLIST:
 		return STORE_SCRIPT_GREYLIST;
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 		return STORE_SCRIPT_EVENT;
 	case STORE_RATE:
 		return STORE_SCRIPT_RATE;
@@ -209,6 +296,12 @@ store_request_script(const struct store_request *r)
 		return STORE_SCRIPT_HOLD;
 	case STORE_MAP_SET:
 		return STORE_SCRIPT_MAP_SET;
+	case STORE_SCAN:
+		return STORE_SCRIPT_SCAN;
+	case STORE_PUT:
+		return STORE_SCRIPT_PUT;
+	case STORE_DELETE:
+		return STORE_SCRIPT_DELETE;
 	case STORE_MAP_GET:
 	case STORE_MAP_VERSION:
 	case STORE_MAP_READ:
@@ -245,7 +338,7 @@ store_request_args(struct store_command *c, const char *prefix,
 	case STORE_GREYLIST:
 		greylist_args(c, prefix, r, voided);
 		break;
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 		store_command_int(c, 1);
 		add_kind_key(c, prefix, KIND_EVENT, r->key);
 		add_number(c, r->now);
@@ -288,6 +381,17 @@ store_request_args(struct store_command *c, const char *prefix,
 		store_command_add(c, r->member);
 		store_command_add(c, r->value);
 		store_command_add(c, r->change);
+		break;
+	case STORE_SCAN:
+		scan_args(c, prefix, r);
+		break;
+	case STORE_PUT:
+	case STORE_DELETE:
+		store_command_int(c, 1);
+		add_entry_key(c, prefix, r);
+		add_number(c, r->now);
+		if (r->op == STORE_PUT)
+			put_args(c, &r->record);
 		break;
 	case STORE_MAP_GET:
 	case STORE_MAP_VERSION:
@@ -335,11 +439,14 @@ store_request_plain(
 		store_command_add(c, STR("INFO"));
 		return true;
 	case STORE_GREYLIST:
-	case STORE_EVENT:
+	case STORE_EVENT_ASK:
 	case STORE_RATE:
 	case STORE_NOTE:
 	case STORE_HOLD:
 	case STORE_MAP_SET:
+	case STORE_SCAN:
+	case STORE_PUT:
+	case STORE_DELETE:
 		break;
 	}
 	return false;

@@ -16,6 +16,9 @@ enum store_script {
 	STORE_SCRIPT_NOTE,
 	STORE_SCRIPT_HOLD,
 	STORE_SCRIPT_MAP_SET,
+	STORE_SCRIPT_SCAN,
+	STORE_SCRIPT_PUT,
+	STORE_SCRIPT_DELETE,
 	STORE_SCRIPTS,
 };
 
@@ -46,6 +49,9 @@ void store_command_int(struct store_command *c, int64_t v); /* as it is */
 void store_command_script(
     struct store_command *c, enum store_script script, const char *digest);
 
+/* The key of an entry: PREFIX:VERSION:KIND: and what stands behind.  0: of no kind that a
+ * walk gives. */
+enum store_kind store_entry_kind(const char *prefix, struct str key, struct str *name);
 /* The other way: what stands behind "PREFIX:2:t:" as the client (borrowed) and the key of
  * a triple.  false: that is none. */
 bool store_triple_name(

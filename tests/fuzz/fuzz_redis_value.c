@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "db/store_redis_reply.h"
+#include "db/store_redis_scan.h"
 #include "db/store_rows.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -130,6 +131,27 @@ map(const redisReply *r)
 }
 
 static void
+scan(const redisReply *r)
+{
+	struct store_request q = { .op = STORE_SCAN, .now = 1600000000, .kinds = 7 };
+	struct store_chunk chunk = { 0 };
+	struct buf octets;
+	struct str rows, row;
+	int parts = 0;
+
+	buf_init(&octets, 100000);
+	if (store_reply_scan(r, "p", &q, &chunk, &octets) == STORE_REPLY_OK) {
+		rows = buf_str(&octets);
+		for (; rows_part(&rows, &row); parts++)
+			if (row.len > RECORD_MAX)
+				abort();
+		if (parts % 4 != 0 || rows.len != 0)
+			abort();
+	}
+	buf_clear(&octets);
+}
+
+static void
 other(const redisReply *r)
 {
 	struct store_stats st = { 0 };
@@ -162,6 +184,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		hold(r);
 		map(r);
 		walk(r);
+		scan(r);
 		other(r);
 		freeReplyObject(r);
 	}

@@ -12,6 +12,7 @@
 
 #include "common/base/clock.h"
 #include "db/store_step.h"
+#include "tests/lib/store_conformance_entries.h"
 #include "tests/lib/store_conformance_facts.h"
 #include "tests/lib/store_conformance_maps.h"
 #include "tests/lib/store_rig.h"
@@ -619,6 +620,7 @@ store_conformance_add(Suite *suite, const struct store_subject *s)
 	ANY(rates_as_in_the_table, N(buckets));
 	expected += store_conformance_facts_add(any_engine, fresh);
 	expected += store_conformance_maps_add(any_engine, fresh);
+	expected += store_conformance_entries_add(any_engine, fresh);
 	if (s->sweeps)
 		ANY(expired_records_go, 1);
 	suite_add_tcase(suite, any_engine);

@@ -123,6 +123,24 @@ rig_map_of(struct future *f)
 	return a;
 }
 
+struct delete_answer
+rig_gone_of(struct future *f)
+{
+	ck_assert(future_wait(f, clock_mono_ms() + RIG_WAIT_MS));
+	struct delete_answer a = *(struct delete_answer *)future_value(f);
+	future_unref(f);
+	return a;
+}
+
+enum store_state
+rig_state_of(struct future *f)
+{
+	ck_assert(future_wait(f, clock_mono_ms() + RIG_WAIT_MS));
+	enum store_state state = *(enum store_state *)future_value(f);
+	future_unref(f);
+	return state;
+}
+
 struct ipnet
 rig_net(const char *text)
 {

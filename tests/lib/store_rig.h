@@ -31,6 +31,8 @@ struct rate_answer rig_rate_of(struct future *f);
 struct note_answer rig_note_of(struct future *f);
 struct hold_answer rig_hold_of(struct future *f);
 struct map_answer rig_map_of(struct future *f);
+struct delete_answer rig_gone_of(struct future *f);
+enum store_state rig_state_of(struct future *f);
 
 struct ipnet rig_net(const char *text);
 /* One try of a triple outside any network; the store must answer. */

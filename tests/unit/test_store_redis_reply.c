@@ -7,6 +7,7 @@
 #include <check.h>
 
 #include "db/store_redis_reply.h"
+#include "db/store_redis_scan.h"
 
 #define N(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
@@ -81,7 +82,7 @@ START_TEST(error_classes)
 }
 END_TEST
 
-enum kind { GREYLIST, EVENT, RATE, NOTE, HOLD, MAP, VALUE, VERSION, MAP_READ, MAP_LOG, DIGEST, TIME };
+enum kind { GREYLIST, EVENT, RATE, NOTE, HOLD, MAP, VALUE, VERSION, MAP_READ, MAP_LOG, SCAN, DIGEST, TIME };
 
 static const struct {
 	enum kind kind;
@@ -171,6 +172,38 @@ static const struct {
 	{ MAP_LOG, "*2\r\n$1\r\na\r\n$1\r\nb\r\n", STORE_REPLY_OK, 112 },
 	{ MAP_LOG, "*1\r\n:1\r\n", STORE_REPLY_BAD, 0 },
 	{ MAP_LOG, "$1\r\na\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "*1\r\n$1\r\n0\r\n", STORE_REPLY_OK, 0 },
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$9\r\np:1:c:{=c}\r\n$4\r\n1 2 3 1900000000\r\n:9\r\n",
+	    STORE_REPLY_BAD, 0 }, /* a length that is not */
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$10\r\np:1:c:{=c}\r\n$16\r\n1 2 3 1900000000\r\n"
+	    ":9\r\n",
+	    STORE_REPLY_OK, 17 + 62 },
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$10\r\nq:1:c:{=c}\r\n$16\r\n1 2 3 1900000000\r\n"
+	    ":9\r\n",
+	    STORE_REPLY_OK, 17 }, /* another's */
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$10\r\np:9:c:{=c}\r\n$16\r\n1 2 3 1900000000\r\n"
+	    ":9\r\n",
+	    STORE_REPLY_OK, 17 }, /* of another version */
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$10\r\np:1:c:{=c}\r\n$16\r\n-1 2 3 190000000\r\n"
+	    ":9\r\n",
+	    STORE_REPLY_OK, 17 }, /* cannot be read */
+	{ SCAN,
+	    "*4\r\n$2\r\n17\r\n$10\r\np:1:c:{=c}\r\n$16\r\n1 2 3 1400000000\r\n"
+	    ":9\r\n",
+	    STORE_REPLY_OK, 17 }, /* is over */
+	{ SCAN, "*3\r\n$2\r\n17\r\n$1\r\na\r\n$1\r\nb\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "*4\r\n$2\r\n17\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
+	    STORE_REPLY_BAD, 0 },
+	{ SCAN, "*4\r\n$2\r\n17\r\n$1\r\na\r\n$-1\r\n:9\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "*1\r\n$1\r\nx\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "*1\r\n:0\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "*0\r\n", STORE_REPLY_BAD, 0 },
+	{ SCAN, "-NOPERM no\r\n", STORE_REPLY_REFUSED, 0 },
 	{ NOTE, "-READONLY no\r\n", STORE_REPLY_AWAY, 0 },
 	{ DIGEST, "$40\r\n0123456789abcdef0123456789abcdef01234567\r\n", STORE_REPLY_OK,
 	    0 },
@@ -205,6 +238,7 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 	struct map_answer map = { 0 };
 	struct map_value value = { 0 };
 	struct store_chunk chunk = { 0 };
+	struct store_request scan = { .op = STORE_SCAN, .now = 1800000000, .kinds = 7 };
 	struct buf octets;
 	char digest[41] = "";
 	uint64_t bad = 0;
@@ -255,6 +289,11 @@ judged(enum kind kind, const redisReply *r, int64_t *first)
 		if (class == STORE_REPLY_OK)
 			*first = (int64_t)(chunk.next.number + octets.len);
 		ck_assert(!chunk.more);
+		break;
+	case SCAN:
+		class = store_reply_scan(r, "p", &scan, &chunk, &octets);
+		if (class == STORE_REPLY_OK)
+			*first = (int64_t)(chunk.next.number + octets.len);
 		break;
 	case DIGEST:
 		class = store_reply_digest(r, digest);
