@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +88,22 @@ map_lease(int fd, bool closed)
 	return lease;
 }
 
+/* makemap rewrites a .db in place, and holds an exclusive lock meanwhile: flock() or
+ * fcntl(), as it was built.  Our lock is given back at once: makemap would not wait for
+ * it, but give up. */
+static bool
+map_locked(int fd)
+{
+	struct flock range = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK)
+		return true;
+	if (flock(fd, LOCK_SH | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK;
+	(void)flock(fd, LOCK_UN);
+	return false;
+}
+
 /* Wait until the file was left alone for MAP_SETTLE_MS; false when it is not. */
 static bool
 map_settle(int fd, struct stat *st)
@@ -113,7 +130,7 @@ map_complete(struct map *m, int fd, bool closed, bool had_entries, struct stat *
 	pthread_mutex_lock(&m->lock);
 	bool writing = m->writing;
 	pthread_mutex_unlock(&m->lock);
-	if (lease == LEASE_WRITER)
+	if (lease == LEASE_WRITER || (m->db && map_locked(fd)))
 		return "file is open for writing; it is read when its writer closes it";
 	if (lease == LEASE_UNKNOWN && writing && !closed)
 		return "file is being written; it is read when its writer closes it";
@@ -202,8 +219,8 @@ map_load_fd(struct map *m, int fd, bool closed, bool again, struct errs *errs)
 	    fd, F_SETLEASE, F_UNLCK); /* closing would do it, after the parsing */
 	if (text == NULL)
 		return -1;
-	struct map_table *table =
-	    map_parse(m->path, text, (size_t)st.st_size, m->check, errs);
+	struct map_table *table = (m->db ? map_db_parse : map_parse)(
+	    m->path, text, (size_t)st.st_size, &m->rules, errs);
 	if (table == NULL) {
 		m->refused = stamp;
 		return -1;
@@ -236,19 +253,80 @@ map_refresh(struct map *m, struct errs *errs)
 	return map_load(m, false, true, errs);
 }
 
+/* "text:PATH", "hash:PATH", "btree:PATH", PATH */
+static void
+map_spec(struct map *m, struct str spec)
+{
+	static const struct str types[] = { STR("text:"), STR("hash:"), STR("btree:") };
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (!str_starts(spec, types[i]))
+			continue;
+		spec = str_sub(spec, types[i].len, spec.len);
+		m->db = i > 0;
+		break;
+	}
+	if (m->db && str_ends_nocase(spec, STR(".db")))
+		spec = str_sub(spec, 0, spec.len - 3);
+	if (m->db)
+		m->source = str_dup(spec);
+	m->path = xasprintf("%.*s%s", STR_ARG(spec), m->db ? ".db" : "");
+}
+
 struct map *
-map_open(const char *path, map_check *check, struct errs *errs)
+map_open_rules(const char *spec, const struct map_rules *rules, struct errs *errs)
 {
 	struct map *m = xcalloc(1, sizeof(*m));
 
-	m->path = xstrdup(path);
-	m->check = check;
+	map_spec(m, str_of(spec));
+	m->rules = *rules;
 	pthread_mutex_init(&m->refresh, NULL);
 	pthread_mutex_init(&m->lock, NULL);
 	if (map_refresh(m, errs) == 1)
 		return m;
 	map_close(m);
 	return NULL;
+}
+
+struct map *
+map_open(const char *spec, map_check *check, struct errs *errs)
+{
+	return map_open_rules(spec, &(struct map_rules){ .check = check }, errs);
+}
+
+/* mtime of the text when it is newer than the .db; 0: it is not, or there is none. */
+static int64_t
+map_stale_since(const struct map *m)
+{
+	struct stat text, db;
+
+	if (m->source == NULL || stat(m->source, &text) != 0 || stat(m->path, &db) != 0)
+		return 0;
+	if (text.st_mtim.tv_sec != db.st_mtim.tv_sec
+		? text.st_mtim.tv_sec < db.st_mtim.tv_sec
+		: text.st_mtim.tv_nsec <= db.st_mtim.tv_nsec)
+		return 0;
+	return text.st_mtim.tv_sec;
+}
+
+bool
+map_is_stale(const struct map *m, struct err *err)
+{
+	if (map_stale_since(m) == 0)
+		return false;
+	err_at(err, m->path, 0, "older than its text %s: makemap was not run since",
+	    m->source);
+	return true;
+}
+
+bool
+map_stale_news(struct map *m, struct err *err)
+{
+	int64_t since = map_stale_since(m);
+	bool news = since != 0 && since != m->stale_told;
+
+	m->stale_told = since;
+	return news && map_is_stale(m, err);
 }
 
 void
@@ -260,6 +338,7 @@ map_close(struct map *m)
 	map_table_unref(m->table);
 	pthread_mutex_destroy(&m->lock);
 	pthread_mutex_destroy(&m->refresh);
+	free(m->source);
 	free(m->path);
 	free(m);
 }

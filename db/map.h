@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Lookup tables from text files: `key <blanks> value`, '#' comments, as makemap reads
- * them.  A table is an immutable, reference-counted snapshot; only complete files are
- * loaded, a bad file leaves the old table in force. */
+/* Lookup tables: from text files, `key <blanks> value`, '#' comments, as makemap reads
+ * them, and from the .db files that makemap makes of these.  A table is an immutable,
+ * reference-counted snapshot; only complete files are loaded, a bad file leaves the old
+ * table in force. */
 #ifndef POSTERN_DB_MAP_H
 #define POSTERN_DB_MAP_H
 
@@ -9,6 +10,7 @@
 #include <stddef.h>
 
 #include "common/base/err.h"
+#include "common/base/ip.h"
 #include "common/base/str.h"
 
 #define MAP_FILE_MAX (256 << 20) /* octets */
@@ -19,7 +21,9 @@
 struct map_entry {
 	struct str key; /* lower case, as makemap stores it */
 	struct str value;
-	int line;
+	int line; /* 0: not from a text */
+	int64_t expires; /* wall seconds from which it counts as absent; 0: never */
+	struct str note; /* what people noted about it; may be empty */
 };
 
 struct map_table; /* snapshot */
@@ -28,9 +32,29 @@ struct map_table; /* snapshot */
  * adding an error: the table is then not loaded. */
 typedef bool map_check(const struct map_entry *e, const char *file, struct errs *errs);
 
-/* Read a file.  path is copied.  NULL: errs says why (missing, faulty, being written). */
+/* Look at one entry before it is checked.  false: it is left out of the table, and the
+ * rest loads.  refused: gets why, where a human must act; said: what is worth one line in
+ * the log.  Both belong to the table. */
+typedef bool map_sift(const struct map_entry *e, const char *file, struct errs *refused,
+    struct errs *said);
+
+/* What the reader of a table wants to know; all may be NULL or false. */
+struct map_rules {
+	map_sift *sift;
+	map_check *check;
+	/* Keys that are networks ("connect:192.0.2.0/25") are found by map_get_net(), and
+	 * a line "#: [expires DATE] [note]" speaks of the entry that follows it. */
+	bool extensions;
+};
+
+/* Read a file.  spec is copied: a path, "text:PATH", or "hash:PATH" or "btree:PATH" for
+ * makemap's output, where ".db" is added when it is missing.  NULL: errs says why
+ * (missing, faulty, being written). */
 struct map;
-struct map *map_open(const char *path, map_check *check, struct errs *errs);
+struct map *map_open_rules(
+    const char *spec, const struct map_rules *rules, struct errs *errs);
+/* The same with nothing but a check. */
+struct map *map_open(const char *spec, map_check *check, struct errs *errs);
 /* Stops watching it; tables that are still referenced live on. */
 void map_close(struct map *m);
 
@@ -52,9 +76,33 @@ struct map_table *map_table_ref(struct map *m);
 void map_table_unref(struct map_table *t);
 /* Exact key, any case.  Borrowed while the table is referenced; NULL: none. */
 const struct map_entry *map_get(const struct map_table *t, struct str key);
-size_t map_count(const struct map_table *t);
+/* The entry for the network of ip's first `bits` bits, written with this tag ("connect:",
+ * lower case; "" none).  NULL: none. */
+const struct map_entry *map_get_net(
+    const struct map_table *t, struct str tag, const struct ip *ip, unsigned bits);
+/* Is there any entry for networks of this length? */
+bool map_has_nets(const struct map_table *t, int family, unsigned bits);
+/* Every entry, in the order of the file; each() returns false to stop. */
+void map_each(const struct map_table *t,
+    bool (*each)(void *arg, const struct map_entry *e), void *arg);
+size_t map_count(const struct map_table *t); /* with those of networks */
+/* What the sift said; borrowed. */
+const struct errs *map_refused(const struct map_table *t);
+const struct errs *map_said(const struct map_table *t);
+/* Was the text that this .db was made from changed after it?  err says it in words. */
+bool map_is_stale(const struct map *m, struct err *err);
+/* Log what a load brought: the number of entries, and what the sift said. */
+void map_log_loaded(const struct map_table *t);
 /* Lines whose key stood in a former line, which stays as with makemap; the first of them. */
 size_t map_duplicates(const struct map_table *t, int *first_line);
 const char *map_path(const struct map_table *t);
+
+/* Read what stands behind "#:".  false: err says why. */
+bool map_note_parse(
+    struct str text, int64_t *expires, struct str *note, struct err *err);
+/* The network that a key names, behind its tag.  0: it names none; -1: it means to, and
+ * err says what is wrong. */
+int map_net_parse(
+    struct str key, struct str *tag, struct ipnet *net, struct err *err);
 
 #endif

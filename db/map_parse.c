@@ -3,35 +3,19 @@
  * lower case; value from the next octet that is no blank to the end of the line,
  * whatever stands in it; lines that are empty or begin with '#' say nothing; there is
  * no continuation.  What makemap complains of (a leading blank, a key without value)
- * refuses the whole text; of a key that stands twice the first stays, and the second is
- * counted. Lookups go through a hash seeded anew for each table. */
+ * refuses the whole text.  As an extension, where the reader asks for it, a comment that
+ * begins with "#:" speaks of the entry that follows; to makemap it stays a comment. */
 #include "db/map.h"
 #include "db/map_private.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
-#include <xxhash.h>
-
-#include "common/base/clock.h"
-#include "common/base/xalloc.h"
+#include <time.h>
 
 /* isspace() of the C locale without LF, which ends lines. */
 static bool
 map_blank(char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r' && c != '\n');
-}
-
-/* Slot of key, or the free slot where it belongs.  At most half of the slots are in
- * use, so a free one is always met. */
-static size_t
-map_slot(const struct map_table *t, struct str key)
-{
-	size_t at = (size_t)XXH3_64bits_withSeed(key.p, key.len, t->seed) & t->mask;
-
-	while (t->slots[at] != 0 && !str_eq(t->entries[t->slots[at] - 1].key, key))
-		at = (at + 1) & t->mask;
-	return at;
 }
 
 /* false: *e says nothing (empty, comment), or errs grew. */
@@ -80,138 +64,122 @@ map_line(
 	return true;
 }
 
-static void
-map_append(struct map_table *t, const struct map_entry *e)
+/* YYYY-MM-DD, and behind it THH:MMZ.  A day counts to its end, in UTC. */
+static bool
+map_date(struct str s, int64_t *expires)
 {
-	if (t->n == t->cap) {
-		t->cap = t->cap == 0 ? 64 : t->cap * 2;
-		t->entries = xreallocarray(t->entries, t->cap, sizeof(*t->entries));
-	}
-	t->entries[t->n++] = *e;
+	static const struct { size_t at, len; uint64_t min, max; } parts[] = {
+		{ 0, 4, 1970, 9999 }, { 5, 2, 1, 12 }, { 8, 2, 1, 31 }, { 11, 2, 0, 23 },
+		{ 14, 2, 0, 59 } };
+	static const char form[] = "0000-00-00T00:00Z";
+	uint64_t n[5] = { 0 };
+
+	if (s.len != 10 && s.len != 17)
+		return false;
+	for (size_t i = 0; i < s.len; i++)
+		if (form[i] != '0' && s.p[i] != form[i])
+			return false;
+	for (size_t i = 0; i < (s.len == 10 ? 3 : 5); i++)
+		if (!str_to_uint(str_sub(s, parts[i].at, parts[i].at + parts[i].len),
+			parts[i].min, parts[i].max, &n[i]))
+			return false;
+	struct tm tm = { .tm_year = (int)n[0] - 1900,
+		.tm_mon = (int)n[1] - 1,
+		.tm_mday = (int)n[2],
+		.tm_hour = (int)n[3],
+		.tm_min = (int)n[4] };
+	time_t t = timegm(&tm);
+	if (tm.tm_mday != (int)n[2]) /* the 31st of a shorter month */
+		return false;
+	*expires = (int64_t)t + (s.len == 10 ? 86400 : 0);
+	return true;
 }
 
-/* All lines into entries. */
-static void
-map_lines(struct map_table *t, size_t len, map_check *check, struct errs *errs)
+bool
+map_note_parse(struct str text, int64_t *expires, struct str *note, struct err *err)
 {
-	char *p = t->text, *end = t->text + len;
-	struct map_entry e = { .line = 0 };
+	struct str rest = str_trim(text), word;
+
+	*expires = 0;
+	*note = rest;
+	if (!str_word(&rest, &word) || !str_is_nocase(word, "expires"))
+		return true;
+	if (!str_word(&rest, &word) || !map_date(word, expires)) {
+		err_set(err,
+		    "\"#: expires\": expected a day (2026-12-31) or a time "
+		    "(2026-12-31T18:00Z)");
+		return false;
+	}
+	*note = str_trim(rest);
+	return true;
+}
+
+/* A reader at work: the entry in the making, and what "#:" said of it. */
+struct reader {
+	struct map_table *t;
+	const struct map_rules *rules;
+	struct errs *errs;
+	struct map_entry e;
+	int note_line; /* 0: none stands */
+};
+
+static void
+reader_note(struct reader *r, struct str text)
+{
+	struct err err;
+
+	if (r->note_line != 0)
+		errs_add(r->errs, r->t->path, r->e.line,
+		    "second \"#:\" line for one entry, the first is line %d",
+		    r->note_line);
+	else if (!map_note_parse(text, &r->e.expires, &r->e.note, &err))
+		errs_add(r->errs, r->t->path, r->e.line, "%s", err.text);
+	r->note_line = r->e.line;
+}
+
+static void
+reader_line(struct reader *r, char *line, size_t len)
+{
+	if (len > MAP_LINE_MAX) {
+		errs_add(r->errs, r->t->path, r->e.line,
+		    "line of %zu octets, expected at most %d", len, MAP_LINE_MAX);
+		return;
+	}
+	if (r->rules != NULL && r->rules->extensions && len >= 2 && line[0] == '#' &&
+	    line[1] == ':' && memchr(line, '\0', len) == NULL) {
+		reader_note(r, (struct str){ line + 2, len - 2 });
+		return;
+	}
+	if (!map_line(&r->e, line, len, r->t->path, r->errs))
+		return;
+	map_table_add(r->t, &r->e, r->rules, r->errs);
+	r->e.expires = 0;
+	r->e.note = (struct str){ NULL, 0 };
+	r->note_line = 0;
+}
+
+struct map_table *
+map_parse(const char *path, char *text_take, size_t len, const struct map_rules *rules,
+    struct errs *errs)
+{
+	size_t before = errs->n;
+	struct reader r = { .t = map_table_new(path, text_take),
+		.rules = rules,
+		.errs = errs };
+	char *p = text_take, *end = text_take + len;
 
 	while (p < end && errs->dropped == 0) {
 		char *lf = memchr(p, '\n', (size_t)(end - p));
 		char *stop = lf != NULL ? lf : end;
 
-		e.line++;
-		if ((size_t)(stop - p) > MAP_LINE_MAX)
-			errs_add(errs, t->path, e.line,
-			    "line of %zu octets, expected at most %d",
-			    (size_t)(stop - p), MAP_LINE_MAX);
-		else if (map_line(&e, p, (size_t)(stop - p), t->path, errs) &&
-		    (check == NULL || check(&e, t->path, errs)))
-			map_append(t, &e);
-		if (t->n > MAP_ENTRIES_MAX) {
-			errs_add(errs, t->path, e.line, "more than %d entries",
+		r.e.line++;
+		reader_line(&r, p, (size_t)(stop - p));
+		if (r.t->n + r.t->n_nets > MAP_ENTRIES_MAX) {
+			errs_add(errs, path, r.e.line, "more than %d entries",
 			    MAP_ENTRIES_MAX);
-			return;
+			break;
 		}
 		p = stop + 1;
 	}
-}
-
-static uint64_t
-map_seed(void)
-{
-	uint64_t seed;
-
-	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-		seed = (uint64_t)clock_mono_us();
-	return seed;
-}
-
-/* Build the hash and drop what a former line holds already. */
-static void
-map_index(struct map_table *t)
-{
-	size_t size = 16, kept = 0;
-
-	while (size < t->n * 2)
-		size *= 2;
-	t->mask = size - 1;
-	t->slots = xcalloc(size, sizeof(*t->slots));
-	t->seed = map_seed();
-	for (size_t i = 0; i < t->n; i++) {
-		size_t at = map_slot(t, t->entries[i].key);
-
-		if (t->slots[at] != 0) {
-			if (t->duplicates++ == 0)
-				t->duplicate_line = t->entries[i].line;
-			continue;
-		}
-		t->entries[kept++] = t->entries[i];
-		t->slots[at] = (uint32_t)kept;
-	}
-	t->n = kept;
-}
-
-struct map_table *
-map_parse(
-    const char *path, char *text_take, size_t len, map_check *check, struct errs *errs)
-{
-	struct map_table *t = xcalloc(1, sizeof(*t));
-	size_t before = errs->n;
-
-	atomic_init(&t->refs, 1);
-	t->path = xstrdup(path);
-	t->text = text_take;
-	map_lines(t, len, check, errs);
-	if (errs->n > before) {
-		map_table_unref(t);
-		return NULL;
-	}
-	map_index(t);
-	return t;
-}
-
-void
-map_table_unref(struct map_table *t)
-{
-	if (t == NULL || atomic_fetch_sub(&t->refs, 1) > 1)
-		return;
-	free(t->slots);
-	free(t->entries);
-	free(t->text);
-	free(t->path);
-	free(t);
-}
-
-const struct map_entry *
-map_get(const struct map_table *t, struct str key)
-{
-	char folded[MAP_KEY_MAX];
-
-	if (key.len == 0 || key.len > sizeof(folded))
-		return NULL;
-	for (size_t i = 0; i < key.len; i++)
-		folded[i] = ascii_lower(key.p[i]);
-	size_t at = map_slot(t, (struct str){ folded, key.len });
-	return t->slots[at] == 0 ? NULL : &t->entries[t->slots[at] - 1];
-}
-
-size_t
-map_count(const struct map_table *t)
-{
-	return t->n;
-}
-
-size_t
-map_duplicates(const struct map_table *t, int *first_line)
-{
-	*first_line = t->duplicate_line;
-	return t->duplicates;
-}
-
-const char *
-map_path(const struct map_table *t)
-{
-	return t->path;
+	return map_table_done(r.t, errs->n == before, errs);
 }

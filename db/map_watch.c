@@ -34,6 +34,7 @@ struct map_watched {
 	struct map *map;
 	struct map_place place[2];
 	bool due, closed, gone;
+	bool fresh; /* nothing was told of it yet */
 };
 
 struct map_watcher {
@@ -142,20 +143,18 @@ watched_tell(const struct map_watched *x, int rc, const struct errs *errs)
 	if (rc != 1)
 		return;
 	struct map_table *t = map_table_ref(x->map);
-	struct logline l;
-	int line;
-	size_t duplicates = map_duplicates(t, &line);
-
-	logline_init(
-	    &l, duplicates > 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "map_loaded");
-	logline_cstr(&l, "file", map_path(t));
-	logline_int(&l, "entries", (int64_t)map_count(t));
-	if (duplicates > 0) {
-		logline_int(&l, "duplicates", (int64_t)duplicates);
-		logline_int(&l, "first_duplicate_line", line);
-	}
-	logline_send(&l);
+	map_log_loaded(t);
 	map_table_unref(t);
+}
+
+/* A .db that was forgotten is told once for each version of its text. */
+static void
+watched_stale(const struct map_watched *x)
+{
+	struct err err;
+
+	if (map_stale_news(x->map, &err))
+		log_msg(LOG_LEVEL_WARN, "map_stale", "%s: %s", err.file, err.text);
 }
 
 static void
@@ -171,9 +170,12 @@ watched_look(struct map_watcher *w, struct map_watched *x, bool all)
 	if (x->due || (all && access(x->map->path, F_OK) == 0)) {
 		int rc = map_load(x->map, x->closed, x->due, &errs);
 
-		watched_tell(x, rc, &errs);
+		watched_tell(x, rc == 0 && x->fresh ? 1 : rc, &errs);
 		errs_clear(&errs);
+		x->fresh = false;
 	}
+	if (x->due || all)
+		watched_stale(x);
 	x->due = x->closed = false;
 	watched_place(w, x);
 }
@@ -239,6 +241,7 @@ map_watch(struct map *const *maps, size_t n, struct err *err)
 	pthread_mutex_init(&w->lock, NULL);
 	for (size_t i = 0; i < n; i++) {
 		w->list[i].map = maps[i];
+		w->list[i].fresh = true;
 		w->list[i].due = true; /* changed between reading and watching */
 		watched_place(w, &w->list[i]);
 		maps[i]->watcher = w;

@@ -6,7 +6,9 @@
 
 #include "common/base/buf.h"
 #include "common/base/xalloc.h"
+#include "db/map_spec.h"
 #include "policy/member.h"
+#include "policy/settings_ldap.h"
 
 /* What stands inside `dnsbl "zone" { }`. */
 struct dnsbl_block {
@@ -150,13 +152,27 @@ static const struct conf_setting access_rows[] = {
 	    .type = CONF_LIST,
 	    .offset = AT(access, maps),
 	    .stage = STAGE_START,
-	    .check = settings_path_wrong,
+	    .check = map_spec_wrong,
 	    .help = "access maps, the first that has the key wins" },
+	CONF_ROW("extensions", CONF_BOOL, AT(access, extensions), "off", 0, 0, NULL,
+	    STAGE_START, MERGE_OWN, "networks as keys, and \"#:\" lines, in map files"),
+	{ .name = "ldap",
+	    .type = CONF_CUSTOM,
+	    .offset = AT(access, ldaps),
+	    .stage = STAGE_START,
+	    .help = "directories that maps name",
+	    .parse = settings_ldap_parse,
+	    .clear = settings_ldap_clear,
+	    .print = settings_ldap_print,
+	    .size = sizeof(struct access_ldaps),
+	    .block = true },
 	CONF_ROW("delay-checks", CONF_ENUM, AT(access, delay_checks), "off", 0, 0,
 	    "off|on|friend|hater", STAGE_CONNECT, MERGE_OWN,
 	    "judge client and sender at RCPT only"),
 	CONF_ROW("blocklist-recipients", CONF_BOOL, AT(access, blocklist_recipients),
 	    "off", 0, 0, NULL, STAGE_RCPT, MERGE_OWN, "look recipients up as well"),
+	CONF_ROW("log-envelopes", CONF_BOOL, AT(access, log_envelopes), "on", 0, 0, NULL,
+	    STAGE_MAIL, MERGE_OWN, "log each envelope with what a replay needs"),
 	CONF_ROW("refuse", CONF_ENUM, AT(access, refuse), "rcpt", 0, 0,
 	    "connect|mail|rcpt", STAGE_CONNECT, MERGE_OWN,
 	    "when the checks' refusals are given"),

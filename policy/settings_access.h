@@ -8,6 +8,7 @@
 
 #include "common/base/conf.h"
 #include "common/net/dnsbl.h"
+#include "db/map_ldap.h"
 #include "policy/settings_limits.h"
 
 /* delay_checks of sendmail: off, on, on with friends, on with haters. */
@@ -27,9 +28,15 @@ struct settings_access { /* block `access` */
 	int64_t socket_mode;
 	char *socket_group;
 	char *metrics;
-	struct conf_strings maps; /* files in order; the first that has the key wins */
+	struct conf_strings maps; /* db/map_set.h; the first that has the key wins */
+	bool extensions; /* networks as keys, "#:" lines */
+	struct access_ldaps { /* repeated: ldap "name" { uri ...; base ...; } */
+		struct map_ldap_conf *list;
+		size_t n;
+	} ldaps;
 	int delay_checks; /* enum access_delay */
 	bool blocklist_recipients;
+	bool log_envelopes; /* a line for each recipient, for a replay */
 	/* All checks. */
 	int refuse; /* enum access_refuse */
 	int64_t reject_points; /* thousandths; 0: points alone never refuse */
@@ -56,6 +63,7 @@ struct settings_access { /* block `access` */
 	bool recipients;
 };
 
+#define MAP_LDAPS_MAX 16
 #define ACCESS_DNSBLS_MAX 32 /* each is a question per connection */
 
 #endif

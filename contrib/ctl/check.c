@@ -11,6 +11,7 @@
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
 #include "db/map.h"
+#include "db/map_spec.h"
 #include "milters/access/access_value.h"
 #include "milters/score/rules.h"
 
@@ -33,16 +34,55 @@ render(struct buf *out, const char *file, const struct errs *errs)
 	buf_add_cstr(out, "]}\n");
 }
 
-/* A map that is missing or faulty keeps its daemon from starting. */
+static void
+warn_lines(const struct errs *errs)
+{
+	char text[640];
+
+	for (size_t i = 0; i < errs->n; i++)
+		fprintf(stderr, "posternctl: warning: %s\n",
+		    err_str(&errs->list[i], text, sizeof(text)));
+}
+
+/* A file that is missing or faulty keeps its daemon from starting; a line that is left out,
+ * or a .db that was forgotten, does not. */
+static void
+check_map_file(const char *spec, const struct map_rules *rules, struct errs *errs)
+{
+	struct map *m = map_open_rules(spec, rules, errs);
+	struct err err;
+
+	if (m == NULL)
+		return;
+	struct map_table *t = map_table_ref(m);
+	warn_lines(map_refused(t));
+	warn_lines(map_said(t));
+	map_table_unref(t);
+	if (map_is_stale(m, &err))
+		fprintf(stderr, "posternctl: warning: %s: %s\n", err.file, err.text);
+	map_close(m);
+}
+
+/* Servers are not asked: they may come later. */
 static void
 check_maps(const struct settings *s, struct errs *errs)
 {
-	for (size_t i = 0; i < s->access.maps.n; i++) {
-		struct map *m =
-		    map_open(s->access.maps.list[i], access_line_check, errs);
+	const struct map_rules rules = access_map_rules(s->access.extensions);
+	const struct access_ldaps *ldaps = &s->access.ldaps;
+	struct str name;
 
-		if (m != NULL)
-			map_close(m);
+	for (size_t i = 0; i < s->access.maps.n; i++) {
+		const char *spec = s->access.maps.list[i];
+		enum map_kind kind = map_spec_kind(str_of(spec), &name);
+		size_t k = 0;
+
+		if (kind == MAP_KIND_FILE)
+			check_map_file(spec, &rules, errs);
+		while (k < ldaps->n && !str_is(name, ldaps->list[k].name))
+			k++;
+		if (kind == MAP_KIND_LDAP && k == ldaps->n)
+			errs_add(errs, NULL, 0, "%s: expected a block ldap \"%.*s\" { ... }",
+			    spec, STR_ARG(name));
 	}
 }
 

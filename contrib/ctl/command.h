@@ -6,6 +6,8 @@
 #include <sysexits.h>
 
 #define CTL_DOWN 1 /* status: a daemon does not answer */
+#define CTL_DIFFERS 1 /* access replay: envelopes are judged differently */
+#define EX_NOTFOUND 1 /* access del: no such entry */
 
 struct ctl_command {
 	const char *name;

@@ -6,10 +6,11 @@
 #include "common/mail/address.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
+#include "contrib/ctl/explain_access.h"
 #include "policy/policy.h"
 
 struct given {
-	const char *client, *from, *to;
+	const char *client, *name, *from, *to;
 	bool authenticated;
 };
 
@@ -103,12 +104,13 @@ ctl_explain(int argc, char **argv)
 	struct buf out;
 	const struct ctl_option options[] = {
 		{ "--client", &given.client, NULL },
+		{ "--name", &given.name, NULL },
 		{ "--from", &given.from, NULL },
 		{ "--to", &given.to, NULL },
 		{ "--auth", NULL, &given.authenticated },
 	};
 
-	if (ctl_options(&argc, argv, &common, options, 4) != 0)
+	if (ctl_options(&argc, argv, &common, options, 5) != 0)
 		return EX_USAGE;
 	if (argc > 1)
 		return ctl_usage("explain", "expected no argument \"%s\"", argv[1]);
@@ -123,10 +125,14 @@ ctl_explain(int argc, char **argv)
 		policy_each_match(s, &facts, json_match, &out);
 		buf_add_cstr(&out, "],\"settings\":[");
 		policy_each(s, &facts, json_item, &out);
-		buf_add_cstr(&out, "]}\n");
+		buf_add_cstr(&out, "],\"access_maps\":");
 	} else {
 		policy_explain(s, &facts, &out);
 	}
+	bool maps = s->access.maps.n > 0 && given.client != NULL &&
+	    ctl_explain_access(s, &facts, given.name, common.json, &out);
+	if (common.json)
+		buf_add_cstr(&out, maps ? "}\n" : "null}\n");
 	settings_unref(s);
 	return ctl_output(&out);
 }

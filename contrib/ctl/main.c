@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/conf.h"
+#include "contrib/ctl/access.h"
 #include "contrib/ctl/check.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/explain.h"
@@ -22,8 +23,12 @@ static const struct ctl_command commands[] = {
 	{ "check", "[-c FILE] [--json]", "tell every error of the configuration",
 	    ctl_check },
 	{ "explain",
-	    "[-c FILE] [--json] [--client IP] [--from ADDRESS [--to ADDRESS]] [--auth]",
-	    "tell which policy gives each setting", ctl_explain },
+	    "[-c FILE] [--json] [--client IP [--name NAME]] [--from ADDRESS [--to ADDRESS]] [--auth]",
+	    "tell which policy gives each setting and what the access maps say", ctl_explain },
+	{ "access",
+	    "add [--map NAME] [--expires DATE] [--note TEXT] KEY VALUE | del KEY | list "
+	    "[PART] | log [-n N] | replay [--map MAP] LOG ...",
+	    "edit a shared access map; judge logged envelopes anew", ctl_access },
 	{ "status", "[-c FILE] [--json] [--timeout DURATION] [DAEMON ...]",
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",

@@ -45,6 +45,9 @@ access_limit_find(const struct access *a, enum access_limit limit,
 	if (!access_search_addr(&s, str_of(a->client.addr), &hit) &&
 	    !access_search_exact(&s, STR(""), &hit))
 		return false;
+	/* The client's own search in that map refuses the mail: nothing to count. */
+	if (hit.entry.failed)
+		return false;
 	/* "0" is no limit; but a value that is no number limits to nothing. */
 	if (str_is(str_trim(hit.entry.value), "0") ||
 	    hit.value.word == ACCESS_WORD_SKIP)

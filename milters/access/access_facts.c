@@ -8,69 +8,11 @@
 
 #include "common/base/clock.h"
 
-void
-access_facts_addr(const struct ip *ip, char out[64])
-{
-	size_t n = 5;
-
-	out[0] = '\0';
-	if (ip->family == AF_INET) {
-		ip_format(ip, out);
-		return;
-	}
-	if (ip->family != AF_INET6)
-		return;
-	snprintf(out, 64, "IPv6:");
-	for (int i = 0; i < 16; i += 2)
-		n += (size_t)snprintf(out + n, 64 - n, i > 0 ? ":%x" : "%x",
-		    (unsigned)(ip->b[i] << 8 | ip->b[i + 1]));
-}
-
 static enum access_resolve
 resolve_of(struct milter_session *s)
 {
-	const char *said = milter_macro(s, "client_resolve");
-
-	if (said != NULL && strcmp(said, "TEMP") == 0)
-		return ACCESS_RESOLVE_TEMP;
-	if (said != NULL && strcmp(said, "FORGED") == 0)
-		return ACCESS_RESOLVE_FORGED;
-	return milter_client(s)->name_confirmed ? ACCESS_RESOLVE_OK
-						: ACCESS_RESOLVE_FAIL;
-}
-
-static enum access_delay_mode
-delay_of(int setting)
-{
-	switch ((enum access_delay)setting) {
-	case ACCESS_DELAY_OFF:
-		return ACCESS_AT_ONCE;
-	case ACCESS_DELAY_ON:
-		return ACCESS_DELAYED;
-	case ACCESS_DELAY_FRIEND:
-		return ACCESS_DELAYED_FRIEND;
-	case ACCESS_DELAY_HATER:
-		return ACCESS_DELAYED_HATER;
-	}
-	return ACCESS_AT_ONCE;
-}
-
-/* Entries for user@ count for our own domains only.  Which those are the MTA knows: it
- * names the mailer that takes the recipient. */
-static void
-add_recipient(
-    struct access_facts *f, const char *mailer, const struct access_addr *rcpt)
-{
-	static const char *const remote[] = { "smtp", "esmtp", "smtp8", "dsmtp",
-		"relay", "uucp", "error", "discard" };
-
-	if (mailer == NULL || mailer[0] == '\0' || rcpt->domain[0] == '\0')
-		return;
-	for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
-		if (strcmp(mailer, remote[i]) == 0)
-			return;
-	f->local[2] = rcpt->domain;
-	f->rules.classes.local.n = 3;
+	return access_resolve_of(
+	    milter_macro(s, "client_resolve"), milter_client(s)->name_confirmed);
 }
 
 bool
@@ -118,19 +60,9 @@ access_facts_init(struct access_facts *f, struct milter_session *s,
 	const struct milter_client *client = milter_client(s);
 
 	memset(f, 0, sizeof(*f));
-	f->local[0] = known->own_names[0];
-	f->local[1] = known->own_names[1];
-	/* Relaying and the sender's form are the MTA's to judge: it has the facts. */
-	f->rules = (struct access_rules){ .delay = delay_of(view->access.delay_checks),
-		.skip = true,
-		.blocklist_recipients = view->access.blocklist_recipients,
-		.accept_unresolvable = true,
-		.accept_unqualified = true,
-		.promiscuous = true,
-		.classes = { .local = { f->local, 2 }, .host = known->own_names[0] } };
+	const char *const own[2] = { known->own_names[0], known->own_names[1] };
+	access_rules_set(&f->rules, &view->access, own, f->local);
 	f->access = (struct access){ .rules = &f->rules,
-		.lookup = known->lookup,
-		.lookup_arg = known->lookup_arg,
 		.client = { .addr = known->addr,
 		    .name = client->name,
 		    .resolve = resolve_of(s),
@@ -158,6 +90,8 @@ access_facts_init(struct access_facts *f, struct milter_session *s,
 		.wait = wait_in_callback,
 		.wait_arg = s };
 	if (rcpt != NULL)
-		add_recipient(f, f->check.rcpt_mailer, rcpt);
+		access_rules_recipient(
+		    &f->rules, f->local, f->check.rcpt_mailer, rcpt);
+	access_maps_bind(known->maps, &f->access, rcpt);
 	f->check.spared = spared(f, known, view, rcpt);
 }

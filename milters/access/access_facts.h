@@ -4,23 +4,21 @@
 #define POSTERN_ACCESS_FACTS_H
 
 #include "common/run/milter.h"
+#include "milters/access/access_case.h"
 #include "milters/access/access_map.h"
+#include "milters/access/access_maps.h"
 #include "milters/access/check.h"
 
 /* Of a connection: filled by main.c as it learns. */
 struct access_known {
 	struct settings *settings;
-	access_lookup *lookup;
-	void *lookup_arg;
+	struct access_maps_view *maps;
 	char addr[64]; /* as the map's keys have it */
 	char own_names[2][256]; /* class w: the host by its setting and by the MTA */
 	bool in_map; /* the map has a word for the client: lists are spared */
 	bool have_sender, authenticated; /* of the message */
 	struct access_addr sender;
 };
-
-/* sendmail's spelling of an address: IPv6 with all groups; "" for none. */
-void access_facts_addr(const struct ip *ip, char out[64]);
 
 /* Everything that map and checks want, on the caller's stack. */
 struct access_facts {

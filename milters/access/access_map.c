@@ -57,7 +57,10 @@ static struct access_result
 from_hit(const struct access *a, enum access_check check, const struct access_hit *hit)
 {
 	struct access_result r = {
-		.check = check, .file = hit->entry.file, .line = hit->entry.line
+		.check = check,
+		.file = hit->entry.file,
+		.line = hit->entry.line,
+		.note = hit->entry.note
 	};
 	const struct access_value *v = &hit->value;
 
@@ -89,7 +92,8 @@ from_hit(const struct access *a, enum access_check check, const struct access_hi
 	case ACCESS_WORD_SPAMFRIEND:
 	case ACCESS_WORD_SPAMHATER:
 		r.kind = ACCESS_REFUSED;
-		r.verdict = access_value_refusal(v, check_why(check));
+		r.verdict = access_value_refusal(
+		    v, hit->entry.failed ? "map cannot be asked" : check_why(check));
 		break;
 	}
 	return r;
@@ -312,39 +316,42 @@ access_check_rcpt(const struct access *a, const struct access_addr *rcpt)
 
 /* ---- all of them at RCPT ---- */
 
-/* The recipient's own word about spam checks; TEXT: none. */
-static enum access_word
-spam_word(const struct access *a, const struct access_addr *to)
+/* The recipient's own word about spam checks. */
+static bool
+find_spam(
+    const struct access *a, const struct access_addr *to, struct access_hit *hit)
 {
 	const struct access_search s = { a, "Spam:", ACCESS_TAGGED };
 	const struct access_classes *c = &a->rules->classes;
 	const char *domain = to->domain[0] != '\0' ? to->domain
 	    : c->host != NULL                      ? c->host
 						   : "";
-	struct access_hit hit;
 
 	/* Unlike From: and To:, the domain hides the user. */
-	if (access_search_full(&s, to, domain, &hit) ||
-	    access_search_host(&s, str_of(domain), &hit) ||
+	return access_search_full(&s, to, domain, hit) ||
+	    access_search_host(&s, str_of(domain), hit) ||
 	    ((to->domain[0] == '\0' || access_is_local(c, str_of(domain))) &&
-		access_search_user(&s, to, &hit)))
-		return hit.value.word;
-	return ACCESS_WORD_TEXT;
+		access_search_user(&s, to, hit));
 }
 
+/* Does the recipient's word end the judging?  *r: with what, where its map cannot be
+ * asked. */
 static bool
-spares_recipient(const struct access *a, const struct access_addr *to)
+spares_recipient(
+    const struct access *a, const struct access_addr *to, struct access_result *r)
 {
-	switch (a->rules->delay) {
-	case ACCESS_AT_ONCE:
-	case ACCESS_DELAYED:
+	struct access_hit hit;
+
+	if (a->rules->delay == ACCESS_AT_ONCE || a->rules->delay == ACCESS_DELAYED)
 		return false;
-	case ACCESS_DELAYED_FRIEND:
-		return spam_word(a, to) == ACCESS_WORD_FRIEND;
-	case ACCESS_DELAYED_HATER:
-		return spam_word(a, to) != ACCESS_WORD_HATER;
+	bool found = find_spam(a, to, &hit);
+	if (found && hit.entry.failed) {
+		*r = from_hit(a, ACCESS_CHECK_RCPT, &hit);
+		return true;
 	}
-	return false;
+	if (a->rules->delay == ACCESS_DELAYED_FRIEND)
+		return found && hit.value.word == ACCESS_WORD_FRIEND;
+	return !found || hit.value.word != ACCESS_WORD_HATER;
 }
 
 static struct access_result
@@ -375,7 +382,7 @@ access_check_delayed(const struct access *a, const struct access_addr *rcpt)
 	struct access_result r = access_check_rcpt(a, rcpt);
 
 	if (r.kind != ACCESS_NONE || a->client.authenticated ||
-	    spares_recipient(a, rcpt))
+	    spares_recipient(a, rcpt, &r))
 		return r;
 	r = access_check_mail(a, true);
 	if (r.kind !=

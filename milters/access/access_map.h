@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/base/ip.h"
 #include "common/base/str.h"
 #include "common/base/verdict.h"
 #include "milters/access/access_addr.h"
@@ -25,9 +26,15 @@ struct access_entry {
 	struct str value;
 	const char *file; /* NULL: not from a file */
 	int line;
+	struct str note; /* what people noted about the entry */
+	bool failed; /* the map could not be asked: value is what to say then */
 };
-/* Exact key, any case; the first of several maps that has it wins. */
+/* Exact key, any case; the first of several maps that has it wins.  A map that cannot be
+ * asked is an entry, too: one that has failed, and refuses for now. */
 typedef bool access_lookup(void *arg, struct str key, struct access_entry *out);
+/* The entry for the network of ip's first `bits` bits, under that tag ("Connect:", or ""). */
+typedef bool access_lookup_net(void *arg, struct str tag, const struct ip *ip,
+    unsigned bits, struct access_entry *out);
 
 enum access_delay_mode { /* FEATURE(delay_checks) */
 	ACCESS_AT_ONCE,
@@ -100,6 +107,7 @@ struct access_result {
 	char key[ACCESS_KEY_MAX]; /* the entry that decided, as asked; "" = none */
 	const char *file; /* where it stands; borrowed from the map; may be NULL */
 	int line;
+	struct str note; /* of that entry; borrowed likewise */
 };
 
 /* What the DNS lists said of the client: the adapter asked them. */
@@ -112,6 +120,7 @@ struct access_dnsbl {
 struct access {
 	const struct access_rules *rules;
 	access_lookup *lookup;
+	access_lookup_net *lookup_net; /* NULL: keys are no networks */
 	void *lookup_arg;
 	struct access_client client;
 	const struct access_dnsbl *dnsbl; /* NULL: none */

@@ -7,21 +7,38 @@
 #include <stdbool.h>
 
 #include "common/base/err.h"
+#include "common/base/future.h"
+#include "db/store.h"
 #include "milters/access/access_map.h"
 #include "policy/settings.h"
 
 #define ACCESS_MAPS_MAX 16
 
 struct access_maps;
-/* NULL: err has the first fault, the further ones are logged. */
-struct access_maps *access_maps_open(const struct settings_access *set, struct err *err);
+/* store(arg): the store for shared maps, NULL while it is not open; the function may be
+ * NULL where no map is shared.  NULL: err has the first fault, the further ones are
+ * logged. */
+struct access_maps *access_maps_open(const struct settings *s,
+    struct store *(*store)(void *arg), void *arg, struct err *err);
 void access_maps_refresh(struct access_maps *m, struct errs *errs); /* at a reload */
 void access_maps_close(struct access_maps *m); /* accepts NULL */
+/* Are there shared maps, for which a store must be opened? */
+bool access_maps_need_store(const struct settings_access *set);
 
 struct access_maps_view;
-struct access_maps_view *access_maps_view_new(struct access_maps *m);
+/* wait(arg, ...) waits for a directory's answer in the thread that looks up. */
+struct access_maps_view *access_maps_view_new(struct access_maps *m,
+    bool (*wait)(void *arg, struct future *f, int64_t deadline_ms), void *arg);
 void access_maps_view_free(struct access_maps_view *v); /* accepts NULL */
-/* An access_lookup; arg: the view.  The first map that has the key wins. */
-bool access_maps_lookup(void *arg, struct str key, struct access_entry *out);
+/* A message ended: the next one asks again what could not be asked. */
+void access_maps_view_fresh(struct access_maps_view *v);
+
+/* Let a look up in view v, and fetch in one go what judging it (at RCPT: rcpt) will ask of
+ * directories. */
+void access_maps_bind(
+    struct access_maps_view *v, struct access *a, const struct access_addr *rcpt);
+/* What bind sets; arg: the view. */
+access_lookup access_maps_lookup;
+access_lookup_net access_maps_lookup_net;
 
 #endif

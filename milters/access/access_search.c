@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/ip.h"
+
 static bool
 ask(const struct access_search *s, const char *tag, struct str key,
     struct access_hit *hit)
@@ -92,12 +94,68 @@ access_search_host(
 	return false;
 }
 
+static bool
+ask_net(const struct access_search *s, const char *tag, const struct ip *ip,
+    unsigned bits, struct access_hit *hit)
+{
+	char text[IP_TEXT_MAX + 4];
+	struct ipnet net;
+
+	hit->entry = (struct access_entry){ 0 };
+	if (!s->access->lookup_net(
+		s->access->lookup_arg, str_of(tag), ip, bits, &hit->entry))
+		return false;
+	net = ip_mask(ip, bits);
+	int n = snprintf(hit->key, sizeof(hit->key), "%s%s%s", tag,
+	    ip->family == AF_INET6 ? "IPv6:" : "", ipnet_format(&net, text));
+	access_value_read(
+	    hit->entry.value, (struct str){ hit->key, (size_t)n }, &hit->value);
+	return true;
+}
+
+/* The bits that this many parts of an address say: "10.1" 16, "IPv6:2001:db8" 32. */
+static unsigned
+key_bits(struct str addr, bool v6)
+{
+	unsigned marks = 0;
+
+	for (size_t i = 0; i < addr.len; i++)
+		marks += addr.p[i] == (v6 ? ':' : '.');
+	return addr.len == 0 ? 0 : v6 ? 16 * marks : 8 * (marks + 1);
+}
+
+/* Networks of `bits` and fewer bits, down to those that the next shorter key says; a key
+ * of sendmail's of the same length was asked before. */
+static bool
+search_nets(const struct access_search *s, const struct ip *ip, struct str addr,
+    struct access_hit *hit)
+{
+	bool v6 = ip->family == AF_INET6;
+	struct str shorter = shorter_addr(addr);
+	unsigned bits = key_bits(addr, v6), stop = key_bits(shorter, v6);
+
+	for (; bits > stop || (shorter.len == 0 && bits == 0); bits--) {
+		if (ask_net(s, s->tag, ip, bits, hit) ||
+		    (s->keys == ACCESS_TAGGED_OR_BARE && ask_net(s, "", ip, bits, hit)))
+			return true;
+		if (bits == 0)
+			return false;
+	}
+	return false;
+}
+
 bool
 access_search_addr(
     const struct access_search *s, struct str addr, struct access_hit *hit)
 {
+	bool nets = s->access->lookup_net != NULL;
+	struct ip ip;
+
+	/* Facts bear all groups of an address; what is cut at "::" counts differently. */
+	nets = nets && ip_parse(addr, &ip) && memmem(addr.p, addr.len, "::", 2) == NULL;
 	for (; addr.len > 0; addr = shorter_addr(addr))
-		if (access_search_exact(s, addr, hit))
+		if (access_search_exact(s, addr, hit) ||
+		    (nets && search_nets(s, &ip, addr, hit)))
 			return !is_skip(s, hit);
 	return false;
 }

@@ -221,7 +221,8 @@ access_textmap_lookup(void *arg, struct str key, struct access_entry *out)
 	}
 	if (low == m->n || key_cmp(m->entries[low].key, key) != 0)
 		return false;
-	*out =
-	    (struct access_entry){ m->entries[low].value, NULL, m->entries[low].line };
+	*out = (struct access_entry){
+		.value = m->entries[low].value, .line = m->entries[low].line
+	};
 	return true;
 }

@@ -337,6 +337,18 @@ is_empty_error(struct str text)
 	return first > 0 && last > first + 1 && (size_t)last + 2 < text.len;
 }
 
+bool
+access_value_garbles(struct str value, struct err *err)
+{
+	struct access_value v;
+
+	access_value_read(value, STR(""), &v);
+	if (v.word != ACCESS_WORD_TEXT || (v.code >= 400 && v.code <= 599))
+		return false;
+	err_set(err, "reply code %d, expected 4yz or 5yz", v.code);
+	return true;
+}
+
 int
 access_value_check(struct str value, struct err *err)
 {
@@ -349,32 +361,90 @@ access_value_check(struct str value, struct err *err)
 		return err_set(err, "value without words");
 	if (str_is_nocase(str_of(v.text), "QUARANTINE:"))
 		return err_set(err, "QUARANTINE: without a reason");
-	if (v.code < 400 || v.code > 599)
-		return err_set(err, "reply code %d, expected 4yz or 5yz", v.code);
-	return 0;
+	return access_value_garbles(value, err) ? -1 : 0;
 }
 
 bool
-access_key_is_foreign(struct str key)
+access_key_is_foreign(struct str key, struct str *tag)
 {
 	static const char *const tags[] = { "TLS_Srv:", "TLS_Clt:", "TLS_Rcpt:",
 		"Try_TLS:", "TLS_Srv_Features:", "TLS_Clt_Features:", "Srv_Features:",
-		"Clt_Features:", "AuthInfo:", "CERTISSUER:", "CERTSUBJECT:",
-		"SRV_Features:" };
+		"Clt_Features:", "AuthInfo:", "CERTISSUER:", "CERTSUBJECT:" };
 
-	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
-		if (str_starts_nocase(key, str_of(tags[i])))
+	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+		*tag = str_of(tags[i]);
+		if (str_starts_nocase(key, *tag))
 			return true;
+	}
 	return false;
 }
 
-bool
-access_line_check(const struct map_entry *e, const char *file, struct errs *errs)
+static void
+say_foreign(const struct map_entry *e, struct str tag, const char *file, struct errs *said)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%.*s is left to the MTA", STR_ARG(tag));
+	for (size_t i = 0; i < said->n; i++)
+		if (strcmp(said->list[i].text, text) == 0)
+			return;
+	errs_add(said, file, e->line, "%s", text);
+}
+
+static bool
+line_sift(const struct map_entry *e, const char *file, struct errs *refused,
+    struct errs *said)
+{
+	struct str tag;
+	struct err err;
+
+	if (access_key_is_foreign(e->key, &tag)) {
+		say_foreign(e, tag, file, said);
+		return false;
+	}
+	if (!access_value_garbles(e->value, &err))
+		return true;
+	errs_add(refused, file, e->line, "%.*s: %s; the line is not in force",
+	    STR_ARG(e->key), err.text);
+	return false;
+}
+
+static bool
+line_sift_all(const struct map_entry *e, const char *file, struct errs *refused,
+    struct errs *said)
 {
 	struct err err;
 
-	if (access_key_is_foreign(e->key) || access_value_check(e->value, &err) == 0)
+	if (!line_sift(e, file, refused, said))
+		return false;
+	if (access_value_check(e->value, &err) == 0)
+		return true;
+	errs_add(refused, file, e->line, "%.*s: %s; it is not in force", STR_ARG(e->key),
+	    err.text);
+	return false;
+}
+
+static bool
+line_check(const struct map_entry *e, const char *file, struct errs *errs)
+{
+	struct err err;
+
+	if (access_value_check(e->value, &err) == 0)
 		return true;
 	errs_add(errs, file, e->line, "%.*s: %s", STR_ARG(e->key), err.text);
 	return false;
+}
+
+struct map_rules
+access_map_rules(bool extensions)
+{
+	return (struct map_rules){ .sift = line_sift,
+		.check = line_check,
+		.extensions = extensions };
+}
+
+struct map_rules
+access_map_rules_shared(void)
+{
+	return (struct map_rules){ .sift = line_sift_all, .extensions = true };
 }

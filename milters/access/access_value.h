@@ -49,9 +49,16 @@ struct verdict access_text_refusal(const char *text, const char *why);
 /* May this line stand in a map?  -1: sendmail would garble the dialogue (a code that is
  * neither 4yz nor 5yz), hold nothing (QUARANTINE: without a reason), or say nothing. */
 int access_value_check(struct str value, struct err *err);
-/* Tags that belong to the MTA: "TLS_Clt:", "AuthInfo:", ... */
-bool access_key_is_foreign(struct str key);
-/* Both, as a map_check. */
-bool access_line_check(const struct map_entry *e, const char *file, struct errs *errs);
+/* Would sendmail garble the dialogue?  err says with which code. */
+bool access_value_garbles(struct str value, struct err *err);
+/* Tags that belong to the MTA: "TLS_Clt:", "AuthInfo:", ...  *tag: up to its colon. */
+bool access_key_is_foreign(struct str key, struct str *tag);
+
+/* What an access map's reader wants: lines of the MTA's tags are left out and named once
+ * for each tag, values that would garble the dialogue are left out and named; other
+ * faults refuse the file. */
+struct map_rules access_map_rules(bool extensions);
+/* For shared maps, where entries come one by one: every fault leaves its entry out. */
+struct map_rules access_map_rules_shared(void);
 
 #endif

@@ -53,9 +53,9 @@ struct pending {
 
 struct conn {
 	struct access_known known;
-	struct access_maps_view *maps;
 	struct check_conn *checks;
 	struct pending pending; /* of the message */
+	struct access_result at_mail; /* what the map said of client and sender there */
 };
 
 static struct policy_view
@@ -139,9 +139,47 @@ log_map_result(struct milter_session *s, const struct conn *c,
 		logline_cstr(&l, "entry", r->key);
 	if (r->file != NULL) {
 		logline_cstr(&l, "map", r->file);
-		logline_int(&l, "line", r->line);
+		if (r->line > 0)
+			logline_int(&l, "line", r->line);
 	}
+	if (r->note.len > 0)
+		logline_str(&l, "note", r->note);
 	log_verdict(&l, &r->verdict);
+	logline_send(&l);
+}
+
+/* One line for each recipient, and for a sender that was refused, with all facts that
+ * judging it anew needs: `posternctl access replay` reads these. */
+static void
+log_case(const struct conn *c, const struct access_facts *f, struct str rcpt,
+    const struct access_result *r, const struct verdict *v)
+{
+	const struct check_facts *k = &f->check;
+	struct buf findings;
+	struct logline l;
+
+	if (!k->view->access.log_envelopes)
+		return;
+	logline_init(&l, LOG_LEVEL_INFO, "envelope");
+	logline_cstr(&l, k->view->observe ? "would" : "action",
+	    v->action != ACTION_CONTINUE ? action_name(v->action)
+					 : access_result_name(r));
+	log_envelope(&l, k->session, c, rcpt);
+	logline_cstr(&l, "resolve", access_resolve_name(k->resolve));
+	logline_cstr(&l, "mta", c->known.own_names[1]);
+	if (k->rcpt_mailer != NULL)
+		logline_cstr(&l, "mailer", k->rcpt_mailer);
+	if (c->known.authenticated)
+		logline_cstr(&l, "auth", k->auth);
+	if (v->code != 0) {
+		logline_int(&l, "code", v->code);
+		logline_cstr(&l, "status", v->enhanced);
+	}
+	buf_init(&findings, 1000);
+	check_print(c->checks, k->spared, &findings);
+	if (findings.len > 0)
+		logline_cstr(&l, "findings", buf_cstr(&findings));
+	buf_clear(&findings);
 	logline_send(&l);
 }
 
@@ -203,19 +241,22 @@ run_checks(struct conn *c, enum check_phase phase, const struct access_facts *f)
 
 /* ---- callbacks ---- */
 
+static bool
+wait_in_callback(void *arg, struct future *f, int64_t deadline_ms)
+{
+	return milter_wait(arg, f, deadline_ms);
+}
+
 static void *
 conn_new(struct milter_session *s)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 	struct access_known *k = &c->known;
 
-	(void)s;
 	pthread_mutex_lock(&worker.lock);
 	k->settings = settings_ref(worker.settings);
 	pthread_mutex_unlock(&worker.lock);
-	c->maps = access_maps_view_new(worker.maps);
-	k->lookup = access_maps_lookup;
-	k->lookup_arg = c->maps;
+	k->maps = access_maps_view_new(worker.maps, wait_in_callback, s);
 	snprintf(k->own_names[0], sizeof(k->own_names[0]), "%s", k->settings->run.host);
 	c->checks = check_conn_new(worker.checks);
 	return c;
@@ -227,7 +268,7 @@ conn_free(void *conn)
 	struct conn *c = conn;
 
 	check_conn_free(c->checks);
-	access_maps_view_free(c->maps);
+	access_maps_view_free(c->known.maps);
 	settings_unref(c->known.settings);
 	free(c);
 }
@@ -238,8 +279,10 @@ msg_clear(void *conn)
 	struct conn *c = conn;
 
 	check_msg_clear(c->checks);
+	access_maps_view_fresh(c->known.maps);
 	c->known.have_sender = c->known.authenticated = false;
 	c->pending = (struct pending){ .discard = false };
+	c->at_mail = (struct access_result){ .kind = ACCESS_NONE };
 	memset(&c->known.sender, 0, sizeof(c->known.sender));
 }
 
@@ -297,21 +340,25 @@ refuse_syntax(
 
 /* The map on client and sender, unless delay_checks leaves them to the recipients. */
 static struct verdict
-map_on_sender(struct milter_session *s, struct conn *c, const struct access_facts *f)
+map_on_sender(struct milter_session *s, struct conn *c, const struct access_facts *f,
+    struct access_result *r)
 {
 	bool observe = f->check.view->observe;
 
+	*r = (struct access_result){ .kind = ACCESS_NONE };
 	if (f->rules.delay != ACCESS_AT_ONCE)
 		return verdict_continue("delayed");
-	struct access_result r = access_check_relay(&f->access);
+	struct access_result relay = access_check_relay(&f->access);
 	/* As in sendmail: held for its client's sake only with delay_checks. */
-	if (r.kind != ACCESS_QUARANTINE) {
-		struct verdict v = act(s, c, &r, (struct str){ 0 }, observe);
-		if (decides(&v))
-			return v;
-	}
-	r = access_check_mail(&f->access, false);
-	return act(s, c, &r, (struct str){ 0 }, observe);
+	if (relay.kind == ACCESS_QUARANTINE)
+		relay.kind = ACCESS_NONE;
+	*r = relay;
+	struct verdict v = act(s, c, &relay, (struct str){ 0 }, observe);
+	if (decides(&v))
+		return v;
+	struct access_result mail = access_check_mail(&f->access, false);
+	*r = access_result_heavier(&relay, &mail);
+	return act(s, c, &mail, (struct str){ 0 }, observe);
 }
 
 static struct verdict
@@ -321,11 +368,13 @@ judge_sender(struct milter_session *s, struct conn *c, const struct policy_view 
 
 	access_facts_init(&f, s, &c->known, view, NULL);
 	check_ask(c->checks, CHECK_MAIL, &f.check);
-	struct verdict v = map_on_sender(s, c, &f);
+	struct verdict v = map_on_sender(s, c, &f, &c->at_mail);
 	if (!decides(&v))
 		v = run_checks(c, CHECK_MAIL, &f);
-	if (decides(&v))
+	if (decides(&v)) {
+		log_case(c, &f, (struct str){ 0 }, &c->at_mail, &v);
 		check_told(c->checks, CHECK_MAIL, &f.check, &v);
+	}
 	return v;
 }
 
@@ -365,6 +414,8 @@ judge_recipient(struct milter_session *s, struct conn *c,
 	struct verdict v = act(s, c, &r, str_of(rcpt->given), view->observe);
 	if (!decides(&v))
 		v = run_checks(c, CHECK_RCPT, &f);
+	r = access_result_heavier(&c->at_mail, &r);
+	log_case(c, &f, str_of(rcpt->given), &r, &v);
 	check_told(c->checks, CHECK_RCPT, &f.check, &v);
 	return v;
 }
@@ -507,6 +558,13 @@ snapshot_unref(void *snapshot)
 	settings_unref(snapshot);
 }
 
+static struct store *
+the_store(void *arg)
+{
+	(void)arg;
+	return access_store_get(worker.store);
+}
+
 static int
 start(void *snapshot, struct err *err)
 {
@@ -527,11 +585,11 @@ start(void *snapshot, struct err *err)
 	worker.resolver = resolver_new(&conf, err);
 	if (worker.resolver == NULL)
 		return -1;
-	worker.maps = access_maps_open(&s->access, err);
-	if (worker.maps == NULL)
-		return -1;
 	worker.store = access_store_new(s, err);
 	if (worker.store == NULL)
+		return -1;
+	worker.maps = access_maps_open(s, the_store, NULL, err);
+	if (worker.maps == NULL)
 		return -1;
 	const struct check_shared shared = {
 		.settings = s, .resolver = worker.resolver, .store = worker.store
@@ -560,8 +618,8 @@ static void
 stop(void)
 {
 	checks_stop(worker.checks);
-	access_store_free(worker.store);
 	access_maps_close(worker.maps);
+	access_store_free(worker.store);
 	resolver_free(worker.resolver);
 	settings_unref(worker.settings);
 }

@@ -25,7 +25,9 @@ lookup(void *arg, struct str key, struct access_entry *out)
 	lookups++;
 	if (e == NULL)
 		return false;
-	*out = (struct access_entry){ e->value, map_path(table), e->line };
+	*out = (struct access_entry){
+		.value = e->value, .file = map_path(table), .line = e->line
+	};
 	return true;
 }
 

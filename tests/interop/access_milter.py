@@ -224,8 +224,17 @@ def reloads(tap, site):
 	site.file("map", MAP + "From:new.example\tOK\nFrom:x.example\t250 fine\n")
 	p = site.procs["access"]
 	p.wait_line(r"map:16: .*reply code 250", 20)
+	tap.ok(True, "a line that sendmail would garble is named in the log with file and line")
+	wait_for("the rest of that map", lambda: new_answer(site, "a@new.example") == "", 20)
+	tap.equal(new_answer(site, "a@x.example"), "", "... and is not in force, the rest is")
+	site.file("map", MAP + "From:new.example\tREJECT\nFrom:x.example\tQUARANTINE:\n")
+	p.wait_line(r"map:16: .*QUARANTINE: without a reason", 20)
 	tap.ok(True, "a faulty line is named in the log with file and line")
-	tap.equal(new_answer(site, "a@new.example"), "550 5.7.1 Access denied", "... and the former map stays")
+	tap.equal(new_answer(site, "a@new.example"), "", "... and the former map stays")
+	site.file("map", MAP + "From:new.example\tREJECT\n")
+	wait_for("the right map", lambda: new_answer(site, "a@new.example") == "550 5.7.1 Access denied", 20)
+	lines = [l for l in p.text().splitlines() if "event=map_line_left" in l and "TLS_Srv: is left to the MTA" in l]
+	tap.ok(lines, "entries for the MTA are named, once per load", p.text())
 	site.file("map", MAP)
 	wait_for("the old map again", lambda: new_answer(site, "a@new.example") == "", 20)
 	with Session(site, "198.51.100.1") as old:

@@ -13,7 +13,7 @@ set -u
 
 need="gcc libc6-dev make pkg-config
 	libxxhash-dev libc-ares-dev libpsl-dev publicsuffix liblmdb-dev libhiredis-dev libmilter-dev libevent-dev libseccomp-dev
-	libclamav-dev libpcre2-dev libspf2-dev libyaml-dev
+	libclamav-dev libpcre2-dev libspf2-dev libyaml-dev libldap-dev
 	check python3 openssl mandoc"
 [ "${1:-}" = fuzz ] && need="$need clang-14 libclang-rt-14-dev llvm-14"
 [ "${1:-}" = --list ] && { printf '%s\n' $need; exit 0; }

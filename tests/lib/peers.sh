@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unpacks a real server for the tests, without installing it:
 #
-#	peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav
+#	peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|slapd
 #
 # prints the directory that holds its files (build/peers/NAME by default, PEERS_DIR names
 # another parent).  Packages and those libraries of theirs that this host lacks come from
@@ -19,7 +19,8 @@ opendkim) packages="opendkim opendkim-tools" ;;
 rspamd) packages="rspamd" ;;
 clamav) packages="clamav-daemon clamav-milter clamav-base" ;;
 redis) packages="redis-server redis-tools" ;;
-*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav" >&2; exit 64 ;;
+slapd) packages="slapd" ;;
+*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|slapd" >&2; exit 64 ;;
 esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)

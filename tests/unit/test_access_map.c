@@ -149,13 +149,28 @@ static const struct {
 	{ "TLS_Srv:mx.example", true },
 	{ "tls_rcpt:u@d.example", true },
 	{ "AuthInfo:", true },
+	{ "Try_TLS:broken.example", true },
+	{ "TLS_Clt:192.0.2.1", true },
+	{ "TLS_Srv_Features:x", true },
+	{ "TLS_Clt_Features:x", true },
+	{ "Srv_Features:10.1", true },
+	{ "Clt_Features:x", true },
+	{ "CertIssuer:/C=XX", true },
+	{ "CERTSubject:/C=XX", true },
+	{ "GreetPause:10.1", false },
+	{ "Spam:u@d.example", false },
 	{ "From:tls_srv", false },
 	{ "tls_srv", false },
 };
 
 START_TEST(key_row)
 {
-	ck_assert_int_eq(access_key_is_foreign(str_of(keys[_i].key)), keys[_i].foreign);
+	struct str tag;
+
+	ck_assert_int_eq(
+	    access_key_is_foreign(str_of(keys[_i].key), &tag), keys[_i].foreign);
+	if (keys[_i].foreign)
+		ck_assert(str_starts_nocase(str_of(keys[_i].key), tag));
 }
 END_TEST
 

@@ -151,7 +151,7 @@ START_TEST(values_are_checked)
 	struct errs errs = { 0 };
 	char *text = xstrdup("a OK\nb MAYBE\n");
 
-	ck_assert(map_parse("m", text, strlen(text), only_ok, &errs) == NULL);
+	ck_assert(map_parse("m", text, strlen(text), &(struct map_rules){ .check = only_ok }, &errs) == NULL);
 	ck_assert_uint_eq(errs.n, 1);
 	ck_assert_int_eq(errs.list[0].line, 2);
 	errs_clear(&errs);
