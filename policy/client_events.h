@@ -8,6 +8,9 @@
 #include "db/store.h"
 #include "policy/settings_greylist.h"
 
+/* Whose events a client's are: its /24 or /64. */
+struct ipnet client_events_network(const struct ip *client);
+
 /* Note one event of this kind, without waiting: mail never depends on it.  Not of our
  * own users (authenticated) and hosts (a local client), who are to be talked to, nor
  * without a store (NULL).  set: those in force for the message.  true: asked for. */

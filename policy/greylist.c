@@ -6,10 +6,8 @@
 #include "policy/greylist.h"
 
 #include "common/base/buf.h"
+#include "policy/client_events.h"
 #include "policy/greylist_sender.h"
-
-#define EVENT_PREFIX4 24
-#define EVENT_PREFIX6 64
 
 bool
 greylist_null_sender(struct str path)
@@ -47,8 +45,7 @@ greylist_address(struct str path, char out[ADDRESS_MAX])
 struct ipnet
 greylist_network(const struct ip *client)
 {
-	return ip_mask(
-	    client, client->family == AF_INET ? EVENT_PREFIX4 : EVENT_PREFIX6);
+	return client_events_network(client);
 }
 
 size_t

@@ -6,12 +6,11 @@
 #include <pthread.h>
 
 #include "policy/settings_daemon.h"
-#include "policy/store_opener.h"
 
 static struct {
 	pthread_mutex_t lock; /* of settings */
 	struct settings *settings;
-	struct store_opener *opener;
+	struct judge_env env;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct settings *
@@ -23,10 +22,10 @@ greylist_worker_settings(void)
 	return s;
 }
 
-struct store *
-greylist_worker_store(void)
+const struct judge_env *
+greylist_worker_env(void)
 {
-	return store_opener_get(worker.opener);
+	return &worker.env;
 }
 
 bool
@@ -51,8 +50,7 @@ int
 greylist_worker_start(void *snapshot, struct err *err)
 {
 	worker.settings = snapshot;
-	worker.opener = store_opener_new(worker.settings, err);
-	return worker.opener != NULL ? 0 : -1;
+	return judge_env_open(&worker.env, worker.settings, err);
 }
 
 void
@@ -69,6 +67,6 @@ greylist_worker_reload(void *snapshot, struct errs *errs)
 void
 greylist_worker_stop(void)
 {
-	store_opener_free(worker.opener);
+	judge_env_close(&worker.env);
 	settings_unref(worker.settings);
 }

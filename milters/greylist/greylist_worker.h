@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the worker of postern-greylist holds: the settings, which change at a reload, and
- * what is opened once by the settings of the start: store and resolver.  They outlive
- * all callbacks. */
+ * what is opened once by the settings of the start. */
 #ifndef POSTERN_MILTERS_GREYLIST_WORKER_H
 #define POSTERN_MILTERS_GREYLIST_WORKER_H
 
 #include "common/run/daemon.h"
+#include "milters/greylist/judge_env.h"
 #include "policy/settings.h"
 
 /* As struct daemon_ops wants them. */
@@ -17,7 +17,7 @@ void greylist_worker_stop(void);
 
 /* A reference to the settings in force. */
 struct settings *greylist_worker_settings(void);
-/* NULL: not open (yet). */
-struct store *greylist_worker_store(void);
+/* Lives as long as callbacks run. */
+const struct judge_env *greylist_worker_env(void);
 
 #endif

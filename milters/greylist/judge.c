@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The two ways to an answer - one recipient by itself, or all of a message together - are
- * one: everything is asked first, then everything is waited for. */
+ * one: prepare, ask, answer, excuse, settle.  In each of these everything is asked before
+ * anything is waited for. */
 #include "milters/greylist/judge.h"
 
 #include <stdlib.h>
@@ -10,8 +11,10 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
-#include "policy/greylist.h"
+#include "policy/client_events.h"
 #include "policy/policy.h"
+
+#define OWN_HEADERS_MAX 10 /* a message that passed us so often gets no further one */
 
 #define DECISION(var, verdict)                                                         \
 	METRIC_COUNTER(var, "postern_greylist_decisions_total",                        \
@@ -19,15 +22,18 @@
 DECISION(deferred_total, "deferred");
 DECISION(passed_total, "passed");
 DECISION(exempt_total, "exempt");
+DECISION(blocked_total, "blocked");
 DECISION(observed_total, "observed");
 DECISION(store_out_total, "store_out");
 
 /* A recipient with all that its decision needs; too large for the stack when many. */
 struct judged {
 	struct policy_view view;
+	struct greylist_facts facts; /* borrows the recipient */
+	unsigned asks;
 	struct greylist_query query;
-	struct future *future;
-	const struct greylist_answer *answer; /* borrowed from future */
+	struct future *check, *note;
+	const struct greylist_answer *answer; /* borrowed from check */
 	struct verdict verdict;
 };
 
@@ -45,10 +51,11 @@ sender_of(const struct judge_message *m)
 }
 
 static struct policy_view
-view_of(const struct judge_message *m, struct milter_session *s, struct str rcpt)
+view_of(const struct judge_message *m, struct milter_session *s, enum stage stage,
+    struct str rcpt)
 {
 	char sender[ADDRESS_MAX], recipient[ADDRESS_MAX];
-	struct policy_facts facts = { .stage = STAGE_RCPT,
+	struct policy_facts facts = { .stage = stage,
 		.client = milter_client(s)->ip,
 		.authenticated = m->authenticated,
 		.sender = { sender, greylist_address(sender_of(m), sender) },
@@ -59,36 +66,123 @@ view_of(const struct judge_message *m, struct milter_session *s, struct str rcpt
 	return view;
 }
 
-/* Begin: the question goes to the store, unless nothing is to be asked or no time is
- * left. */
-static void
-ask(struct judged *j, struct judge_message *m, struct milter_session *s, struct str rcpt,
-    int64_t now)
+/* What is known without asking anybody. */
+static struct greylist_facts
+facts_of(const struct judge_message *m, struct milter_session *s, struct str rcpt)
 {
-	const struct greylist_facts facts = { .moment = GREYLIST_AT_RCPT,
-		.authenticated = m->authenticated,
-		.client = { .ip = milter_client(s)->ip, .sender = sender_of(m) },
-		.recipient = rcpt };
+	const struct milter_client *client = milter_client(s);
 
-	greylist_want(&j->view.greylist, &facts, now, &j->query);
+	return (struct greylist_facts){ .moment = m->moment,
+		.authenticated = m->authenticated,
+		.client = { .ip = client->ip,
+		    .name = str_of(client->name_confirmed ? client->name : ""),
+		    .helo = str_of(client->helo),
+		    .sender = sender_of(m),
+		    .suffixes = m->env->suffixes },
+		.recipient = rcpt };
+}
+
+/* Correspondents are asked for last: see ask_note. */
+static void
+look_up(struct judge_message *m, const struct settings_greylist *set,
+    const struct greylist_facts *facts, unsigned asks, int64_t now)
+{
+	if (m->began_ms == 0)
+		m->began_ms = clock_mono_ms();
+	const struct lookups_about about = { .env = m->env,
+		.store = m->budget_ms > 0 ? m->store : NULL,
+		.set = set,
+		.client = &facts->client,
+		.receiver = m->settings->run.host,
+		.now = now,
+		.dns_deadline_ms = m->began_ms + set->dns_deadline_ms };
+
+	lookups_ask(&m->lookups, &about, asks & ~(unsigned)GREYLIST_ASK_CORRESPONDENT);
+}
+
+/* First: what the decision needs is asked for. */
+static void
+prepare(struct judged *j, struct judge_message *m, struct milter_session *s,
+    struct str rcpt, int64_t now)
+{
+	j->facts = facts_of(m, s, rcpt);
+	j->asks = greylist_asks(&j->view.greylist, &j->facts);
+	if (j->asks != 0)
+		look_up(m, &j->view.greylist, &j->facts, j->asks, now);
+}
+
+/* Then: with these facts the store is asked, unless the decision is made already or no
+ * time is left. */
+static void
+ask(struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
+{
+	const struct settings_greylist *set = &j->view.greylist;
+
+	if (j->asks != 0)
+		lookups_wait(&m->lookups, s, m->began_ms + set->dns_deadline_ms,
+		    &m->budget_ms, &j->facts);
+	greylist_want(set, &j->facts, now, &j->query);
+	m->inside = m->inside || j->query.inside;
+	if (j->query.trap_hit && !j->view.observe)
+		client_event_add(
+		    m->store, &j->facts.client.ip, m->authenticated, EVENT_TRAP, set);
 	if (!j->query.ask || m->store == NULL || m->budget_ms <= 0)
 		return;
-	j->future = store_greylist_check(m->store, &j->query.network,
+	j->check = store_greylist_check(m->store, &j->query.network,
 	    (struct str){ j->query.client, j->query.client_len },
 	    (struct str){ j->query.key, j->query.key_len }, &j->query.times, now);
 }
 
-/* End: wait for the answer within the message's budget, and judge. */
+/* Wait for the store within the message's budget.  NULL: it did not answer. */
+static const void *
+await(struct future *f, struct judge_message *m, struct milter_session *s)
+{
+	int64_t began = clock_mono_ms();
+	const void *value = NULL;
+
+	if (f != NULL && m->budget_ms > 0 && milter_wait(s, f, began + m->budget_ms))
+		value = future_value(f);
+	m->budget_ms -= clock_mono_ms() - began;
+	return value;
+}
+
+/* Whether our user wrote to this sender matters only where mail would not pass: most
+ * mail costs no question for it. */
+static void
+ask_note(struct judged *j, struct judge_message *m, int64_t now)
+{
+	char name[GREYLIST_CORRESPONDENT_MAX];
+
+	if (j->verdict.action == ACTION_CONTINUE || j->query.trap_hit ||
+	    (j->asks & GREYLIST_ASK_CORRESPONDENT) == 0 || m->store == NULL ||
+	    m->budget_ms <= 0)
+		return;
+	size_t len = greylist_correspondent_name(j->facts.recipient, sender_of(m), name);
+	if (len > 0)
+		j->note = store_note_get(
+		    m->store, NOTE_CORRESPONDENT, (struct str){ name, len }, now);
+}
+
 static void
 answer(
     struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
 {
-	int64_t begin = clock_mono_ms();
-
-	if (j->future != NULL && milter_wait(s, j->future, begin + m->budget_ms))
-		j->answer = future_value(j->future);
-	m->budget_ms -= clock_mono_ms() - begin;
+	j->answer = await(j->check, m, s);
 	j->verdict = greylist_judge(&j->view.greylist, &j->query, j->answer, now);
+	ask_note(j, m, now);
+}
+
+/* Last: an exemption that is known now. */
+static void
+excuse(struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
+{
+	const struct note_answer *note = await(j->note, m, s);
+
+	if (note == NULL || note->state != STORE_OK || !note->found)
+		return;
+	j->facts.correspondent = true;
+	greylist_want(&j->view.greylist, &j->facts, now, &j->query);
+	j->verdict = greylist_judge(&j->view.greylist, &j->query, NULL, now);
 }
 
 static void
@@ -96,6 +190,8 @@ count(const struct judged *j)
 {
 	if (j->query.exempt != NULL)
 		metric_add(&exempt_total, 1);
+	else if (j->query.blocked > 0)
+		metric_add(j->view.observe ? &observed_total : &blocked_total, 1);
 	else if (j->answer == NULL || j->answer->state != STORE_OK)
 		metric_add(&store_out_total, 1);
 	else if (j->verdict.action == ACTION_CONTINUE)
@@ -123,7 +219,7 @@ log_judged(const struct judged *j, const struct judge_message *m,
 	logline_str(&l, "from", m->null_sender ? STR("<>") : sender_of(m));
 	logline_str(&l, "to", rcpt);
 	logline_cstr(&l, "why", j->verdict.why);
-	if (j->query.ask) {
+	if (j->query.exempt == NULL) {
 		logline_cstr(&l, "identity",
 		    greylist_identity_kind_name(j->query.identity.kind));
 		logline_cstr(&l, "as", j->query.identity.name);
@@ -138,21 +234,33 @@ log_judged(const struct judged *j, const struct judge_message *m,
 	logline_send(&l);
 }
 
+/* At RCPT nothing is said of mail that postern-score may judge at its end, unless it is
+ * refused here. */
+static bool
+left_to_score(const struct judged *j)
+{
+	return j->facts.moment == GREYLIST_AT_RCPT &&
+	    j->view.greylist.when == GREYLIST_SUSPICIOUS && j->query.exempt != NULL;
+}
+
 /* Log, count, remember for the header; returns what the client gets. */
 static struct verdict
 settle(struct judged *j, struct judge_message *m, struct milter_session *s,
     struct str rcpt, int64_t now)
 {
-	count(j);
-	log_judged(j, m, s, rcpt);
-	if (!j->query.inside)
+	bool silent = left_to_score(j);
+
+	if (!silent) {
+		count(j);
+		log_judged(j, m, s, rcpt);
+	}
+	if (!silent && !j->query.inside)
 		greylist_outcome_add(
 		    &m->outcome, &j->verdict, j->answer, j->view.observe, now);
-	if (j->view.observe || j->verdict.action == ACTION_CONTINUE)
+	if (!silent && (j->view.observe || j->verdict.action == ACTION_CONTINUE))
 		m->header = m->header || j->view.greylist.header;
-	future_unref(j->future);
-	j->future = NULL;
-	j->answer = NULL;
+	future_unref(j->check);
+	future_unref(j->note);
 	return j->view.observe ? verdict_continue("observed") : j->verdict;
 }
 
@@ -163,9 +271,11 @@ judge_recipient(struct judge_message *m, struct milter_session *s, struct str rc
 	int64_t now = wall(m);
 
 	rcpt = str_sub(rcpt, 0, JUDGE_PATH_MAX);
-	j->view = view_of(m, s, rcpt);
-	ask(j, m, s, rcpt, now);
+	j->view = view_of(m, s, STAGE_RCPT, rcpt);
+	prepare(j, m, s, rcpt, now);
+	ask(j, m, s, now);
 	answer(j, m, s, now);
+	excuse(j, m, s, now);
 	struct verdict v = settle(j, m, s, rcpt, now);
 	policy_view_clear(&j->view);
 	free(j);
@@ -179,7 +289,7 @@ merged_view(const struct judge_message *m, struct milter_session *s, char *const
 	struct policy_view *views = xcalloc(n, sizeof(*views)), merged;
 
 	for (size_t i = 0; i < n; i++)
-		views[i] = view_of(m, s, str_of(rcpts[i]));
+		views[i] = view_of(m, s, STAGE_RCPT, str_of(rcpts[i]));
 	policy_merge(m->settings, views, n, &merged);
 	for (size_t i = 0; i < n; i++)
 		policy_view_clear(&views[i]);
@@ -199,10 +309,14 @@ judge_together(
 
 	for (size_t i = 0; i < n; i++) {
 		j[i].view = view;
-		ask(&j[i], m, s, str_of(rcpts[i]), now);
+		prepare(&j[i], m, s, str_of(rcpts[i]), now);
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
+		ask(&j[i], m, s, now);
+	for (size_t i = 0; i < n; i++)
 		answer(&j[i], m, s, now);
+	for (size_t i = 0; i < n; i++) {
+		excuse(&j[i], m, s, now);
 		struct verdict v = settle(&j[i], m, s, str_of(rcpts[i]), now);
 		if (v.action != ACTION_CONTINUE &&
 		    (worst.action == ACTION_CONTINUE || v.wait > worst.wait))
@@ -214,12 +328,14 @@ judge_together(
 }
 
 void
-judge_begin(struct judge_message *m, struct milter_session *s,
-    const struct settings *settings, struct store *store, struct str sender)
+judge_begin(struct judge_message *m, struct milter_session *s, enum greylist_moment moment,
+    const struct settings *settings, const struct judge_env *env, struct str sender)
 {
 	sender = str_sub(sender, 0, sizeof(m->sender));
+	m->moment = moment;
 	m->settings = settings;
-	m->store = store;
+	m->env = env;
+	m->store = store_opener_get(env->opener);
 	if (sender.len > 0)
 		memcpy(m->sender, sender.p, sender.len);
 	m->sender_len = sender.len;
@@ -231,9 +347,55 @@ judge_begin(struct judge_message *m, struct milter_session *s,
 void
 judge_clear(struct judge_message *m)
 {
+	lookups_clear(&m->lookups);
 	m->sender_len = 0;
-	m->authenticated = m->null_sender = m->header = false;
+	m->began_ms = 0;
+	m->authenticated = m->null_sender = m->inside = m->header = false;
+	m->own_headers = 0;
 	m->outcome = (struct greylist_outcome){ .why = NULL };
+}
+
+void
+judge_ahead(struct judge_message *m, struct milter_session *s,
+    const struct settings_greylist *set)
+{
+	const struct greylist_facts facts = facts_of(m, s, STR(""));
+	unsigned asks = greylist_asks(set, &facts);
+
+	if (asks != 0)
+		look_up(m, set, &facts, asks, wall(m));
+}
+
+void
+judge_ahead_of_rcpt(struct judge_message *m, struct milter_session *s)
+{
+	struct policy_view view = view_of(m, s, STAGE_MAIL, STR(""));
+
+	judge_ahead(m, s, &view.greylist);
+	policy_view_clear(&view);
+}
+
+void
+judge_sent(struct judge_message *m, struct milter_session *s, struct str rcpt)
+{
+	char name[GREYLIST_CORRESPONDENT_MAX];
+	size_t len = greylist_correspondent_name(sender_of(m), rcpt, name);
+
+	if (!m->inside || m->store == NULL || len == 0)
+		return;
+	struct policy_view view = view_of(m, s, STAGE_RCPT, rcpt);
+	if (view.greylist.correspondents)
+		future_unref(store_note_put(m->store, NOTE_CORRESPONDENT,
+		    (struct str){ name, len }, STR(""), view.greylist.correspondents_keep,
+		    wall(m)));
+	policy_view_clear(&view);
+}
+
+void
+judge_header(struct judge_message *m, struct str name)
+{
+	if (str_is_nocase(name, "X-Greylist"))
+		m->own_headers++;
 }
 
 void
@@ -242,7 +404,7 @@ judge_mark(struct judge_message *m, struct milter_session *s)
 	struct err err;
 	struct buf value;
 
-	if (!m->header || m->outcome.why == NULL)
+	if (!m->header || m->outcome.why == NULL || m->own_headers >= OWN_HEADERS_MAX)
 		return;
 	buf_init(&value, 900);
 	greylist_header(&m->outcome, m->settings->run.host, wall(m), &value);

@@ -13,15 +13,16 @@
 #include "milters/greylist/judge.h"
 
 #define NULL_RCPTS_MAX 100 /* recipients of one bounce; RFC 5321 4.5.3.1.8 */
-#define OWN_HEADERS_MAX 10 /* a message that passed us so often gets no further one */
+#define SENT_MAX 1000 /* recipients of one mail of ours that become correspondents */
 
 struct conn {
 	struct settings *settings;
 	/* Of the message. */
 	struct judge_message message;
-	unsigned own_headers;
-	char *null_rcpts[NULL_RCPTS_MAX];
-	size_t n_null_rcpts;
+	/* Recipients, as typed: those of the null sender, who are judged later, and those of
+	 * mail of ours. */
+	char **rcpts;
+	size_t n_rcpts;
 };
 
 static void *
@@ -39,10 +40,11 @@ msg_clear(void *conn)
 {
 	struct conn *c = conn;
 
-	for (size_t i = 0; i < c->n_null_rcpts; i++)
-		free(c->null_rcpts[i]);
-	c->n_null_rcpts = 0;
-	c->own_headers = 0;
+	for (size_t i = 0; i < c->n_rcpts; i++)
+		free(c->rcpts[i]);
+	free(c->rcpts);
+	c->rcpts = NULL;
+	c->n_rcpts = 0;
 	judge_clear(&c->message);
 }
 
@@ -63,19 +65,29 @@ on_mail(struct milter_session *s, void *conn, struct str path, const struct str 
 	struct conn *c = conn;
 
 	(void)args, (void)n_args;
-	judge_begin(&c->message, s, c->settings, greylist_worker_store(), path);
+	judge_begin(
+	    &c->message, s, GREYLIST_AT_RCPT, c->settings, greylist_worker_env(), path);
+	judge_ahead_of_rcpt(&c->message, s);
 	return verdict_continue("greylist");
 }
 
-/* Kept until the header has come. */
-static struct verdict
+static void
 keep_recipient(struct conn *c, struct str rcpt)
 {
-	if (c->n_null_rcpts == NULL_RCPTS_MAX)
+	if ((c->n_rcpts & (c->n_rcpts - 1)) == 0)
+		c->rcpts = xreallocarray(
+		    c->rcpts, c->n_rcpts > 0 ? c->n_rcpts * 2 : 1, sizeof(*c->rcpts));
+	c->rcpts[c->n_rcpts++] = str_dup(str_sub(rcpt, 0, JUDGE_PATH_MAX));
+}
+
+static struct verdict
+on_null_rcpt(struct conn *c, struct str rcpt)
+{
+	if (c->n_rcpts == NULL_RCPTS_MAX)
 		return verdict_refuse(452, "4.5.3", "too many recipients",
 		    "Too many recipients of a message without sender, send the rest "
 		    "again");
-	c->null_rcpts[c->n_null_rcpts++] = str_dup(str_sub(rcpt, 0, JUDGE_PATH_MAX));
+	keep_recipient(c, rcpt);
 	return verdict_continue("later");
 }
 
@@ -86,8 +98,12 @@ on_rcpt(struct milter_session *s, void *conn, struct str path, const struct str 
 	struct conn *c = conn;
 
 	(void)args, (void)n_args;
-	return c->message.null_sender ? keep_recipient(c, path)
-				      : judge_recipient(&c->message, s, path);
+	if (c->message.null_sender)
+		return on_null_rcpt(c, path);
+	struct verdict v = judge_recipient(&c->message, s, path);
+	if (c->message.inside && v.action == ACTION_CONTINUE && c->n_rcpts < SENT_MAX)
+		keep_recipient(c, path);
+	return v;
 }
 
 static void
@@ -96,8 +112,7 @@ on_header(struct milter_session *s, void *conn, struct str name, struct str valu
 	struct conn *c = conn;
 
 	(void)s, (void)value;
-	if (str_is_nocase(name, "X-Greylist"))
-		c->own_headers++;
+	judge_header(&c->message, name);
 }
 
 static struct verdict
@@ -105,8 +120,8 @@ on_eoh(struct milter_session *s, void *conn)
 {
 	struct conn *c = conn;
 
-	return c->n_null_rcpts > 0
-	    ? judge_together(&c->message, s, c->null_rcpts, c->n_null_rcpts)
+	return c->message.null_sender && c->n_rcpts > 0
+	    ? judge_together(&c->message, s, c->rcpts, c->n_rcpts)
 	    : verdict_continue("greylist");
 }
 
@@ -115,8 +130,9 @@ on_eom(struct milter_session *s, void *conn)
 {
 	struct conn *c = conn;
 
-	if (c->own_headers < OWN_HEADERS_MAX)
-		judge_mark(&c->message, s);
+	judge_mark(&c->message, s);
+	for (size_t i = 0; i < c->n_rcpts && !c->message.null_sender; i++)
+		judge_sent(&c->message, s, str_of(c->rcpts[i]));
 	return verdict_continue("greylist");
 }
 

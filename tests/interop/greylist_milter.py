@@ -18,6 +18,7 @@ from tap import Tap  # noqa: E402
 PROGRAM = BUILD / "postern-greylist"
 CONF = """
 run {{ host gate.example; log stderr }}
+dns {{ servers 127.0.0.1:9; timeout 100ms; deadline 100ms }}
 state {{ path "{dir}/state"; size 16M }}
 greylist {{ socket "unix:{dir}/g.sock"; metrics "{dir}/g.metrics"; delay {delay}; {more} }}
 policy "never"   {{ recipient never@local.test; greylist.when never }}

@@ -17,6 +17,7 @@ from tap import Skip, Tap, skip_all  # noqa: E402
 
 CONF = """
 run {{ host gate-{name}.example; log stderr }}
+dns {{ servers 127.0.0.1:9; timeout 100ms; deadline 100ms }}
 state {{ engine redis; redis "unix:{socket}"; {state} }}
 greylist {{ socket "unix:{dir}/{name}.sock"; delay {delay} }}
 """

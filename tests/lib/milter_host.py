@@ -13,6 +13,9 @@ from milter import Mta
 from proc import BUILD, Proc
 
 
+# a port where nobody listens: the kernel says so at once
+NO_DNS = "servers 127.0.0.1:9; timeout 100ms; deadline 100ms"
+
 
 class Result:
 	"""What a mail met: rcpts: answer of each recipient; eoh, eom: answers, None where the
@@ -52,11 +55,12 @@ class Result:
 
 class MilterHost:
 	"""milters: name -> further settings of its block, in the order in which a mail server
-	has them."""
-	def __init__(self, tmp, name, milters, state=None, more="", env=None, program=None):
+	has them.  dns: the server to ask, or what stands in the block; none: nobody answers."""
+	def __init__(self, tmp, name, milters, state=None, more="", env=None, dns=None):
 		self.name, self.dir, self.order = name, tmp, list(milters)
 		blocks = "\n".join(f'{m} {{ socket "unix:{tmp}/{name}.{m}"; {text} }}' for m, text in milters.items())
-		self.conf = tmp.write(f"{name}.conf", f"run {{ host gate-{name}.example; log stderr }}\n"
+		dns = f"servers {dns}" if dns and " " not in dns else dns or NO_DNS
+		self.conf = tmp.write(f"{name}.conf", f"run {{ host gate-{name}.example; log stderr }}\ndns {{ {dns} }}\n"
 		    f"state {{ {state or f'path {tmp}/state; size 16M'} }}\n{blocks}\n{more}\n")
 		self.procs = {}
 		for m in milters:
