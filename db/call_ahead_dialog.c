@@ -18,15 +18,16 @@ call_ahead_state_name(enum call_ahead_state state)
 }
 
 /* A refusal for ever that is not about the recipient: the server's own trouble
- * (5.3, 5.4), or it does not like how we talk (5.5, and codes below 550: 530 wants
- * authentication). */
+ * (5.3, 5.4), or it does not like how we talk (5.5; codes below 550, as 530 wants
+ * authentication, unless they name the address: 501 5.1.3). */
 static bool
 about_us(int code, struct str enhanced)
 {
-	if (enhanced.len >= 3)
-		return enhanced.p[2] >= '3' && enhanced.p[2] <= '5' &&
-		    (enhanced.len == 3 || enhanced.p[3] == '.');
-	return code < 550;
+	char subject = enhanced.len >= 4 && enhanced.p[3] == '.' ? enhanced.p[2] : '0';
+
+	if (subject == '1' || subject == '2')
+		return false;
+	return code < 550 || (subject >= '3' && subject <= '5');
 }
 
 void
