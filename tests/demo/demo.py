@@ -163,6 +163,8 @@ class Demo(ContentRows):
 		    ("Connect: ERROR:", "203.0.113.99", "x@sender.example", "ann@local.example", (554, "5.7.1 your host")),
 		    ("To: ERROR:", "192.0.2.10", "alice@sender.example", "nobody@local.example",
 		        (550, "5.1.1 there is nobody")),
+		    ("SPF: the sender's domain forbids it", "192.0.2.20", "x@strict.example", "ann@local.example",
+		        (550, "5.7.23 strict.example explains: we never send from 192.0.2.20")),
 		    ("relaying to a foreign domain", "192.0.2.10", "alice@sender.example", "x@foreign.example",
 		        (550, "5.7.1"))):
 			msgid = unique()
@@ -171,6 +173,15 @@ class Demo(ContentRows):
 		msgid = unique()
 		r = self.send("198.51.100.67", "x@partner.example", "ann@local.example", message(msgid))
 		self.row("the DNS list says: you ask too much", (250, ""), decided(r), msgid, MAILDIR)
+
+	def spf_passes(self):
+		msgid = unique()
+		r = self.send("203.0.113.5", "x@strict.example", "friend@local.example",
+		    message(msgid, sender="x@strict.example", to="friend@local.example"))
+		self.lies(msgid, MAILDIR)
+		mark = b"Authentication-Results: gate.example;\r\n\tspf=pass smtp.mailfrom=x@strict.example\r\n"
+		more = "" if any(mark in data for _, data in self.site.find(msgid)) else "the mail does not tell of it"
+		self.row("SPF pass, told to later readers", (250, ""), decided(r), msgid, MAILDIR, more=more)
 
 	def friends(self):
 		msgid = unique()
@@ -296,6 +307,7 @@ class Demo(ContentRows):
 		self.header()
 		self.greylisting()
 		self.refused()
+		self.spf_passes()
 		self.friends()
 		self.byte_for_byte()
 		self.three_fates()

@@ -143,10 +143,10 @@ def split_envelope(data):
 
 
 def without_trace(message):
-	"""The message without the Received fields on top and without what our filters add."""
+	"""The message without the trace fields on top and without what our filters add."""
 	head, mark, body = message.partition(b"\r\n\r\n")
 	fields = re.split(rb"\r\n(?![ \t])", head)
-	while fields and fields[0].startswith(b"Received:"):
+	while fields and fields[0].startswith((b"Received:", b"Authentication-Results:", b"Received-SPF:")):
 		del fields[0]
 	kept = [f for f in fields if not f.startswith((b"X-Greylist:", b"X-Postern-", b"X-Virus-Scanned:", b"X-Spam-"))]
 	return b"\r\n".join(kept) + mark + body
