@@ -10,15 +10,19 @@
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
 #include "db/store_embedded.h"
+#include "db/store_privacy.h"
 #include "db/store_private.h"
 #include "db/store_redis.h"
 
 #define STATS_WAIT_MS 2000
 
+_Static_assert(STORE_HIDDEN_NAME == STORE_HIDDEN, "room for a hidden name");
+
 struct store {
 	const struct store_engine *engine;
 	void *state;
 	int64_t (*wall_us)(void); /* NULL: this host's clock */
+	struct store_privacy privacy;
 };
 
 static const struct store_engine *const engines[] = { &store_embedded, &store_redis };
@@ -52,25 +56,44 @@ note_kind_name(enum note_kind kind)
 	return note_names[kind];
 }
 
+/* The store without its engine. */
 static struct store *
-store_of(
-    const struct store_engine *engine, void *state, const struct store_conf *conf)
+store_new(const struct store_engine *engine, const struct store_conf *conf,
+    struct err *err)
 {
-	if (state == NULL)
-		return NULL;
 	struct store *s = xcalloc(1, sizeof(*s));
+
 	s->engine = engine;
-	s->state = state;
 	s->wall_us = conf->wall_us;
-	return s;
+	if (conf->secret_file == NULL || conf->secret_file[0] == '\0' ||
+	    store_privacy_read(&s->privacy, conf->secret_file, err) == 0)
+		return s;
+	free(s);
+	return NULL;
+}
+
+/* s with what its engine gave; NULL: it gave nothing. */
+static struct store *
+store_of(struct store *s, void *state)
+{
+	s->state = state;
+	if (state != NULL)
+		return s;
+	explicit_bzero(s, sizeof(*s));
+	free(s);
+	return NULL;
 }
 
 struct store *
 store_open(const struct store_conf *conf, struct err *err)
 {
 	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
-		if (strcmp(engines[i]->name, conf->engine) == 0)
-			return store_of(engines[i], engines[i]->open(conf, err), conf);
+		if (strcmp(engines[i]->name, conf->engine) == 0) {
+			struct store *s = store_new(engines[i], conf, err);
+
+			return s == NULL ? NULL
+					 : store_of(s, engines[i]->open(conf, err));
+		}
 	err_set(err, "no store engine \"%s\", expected \"embedded\" or \"redis\"",
 	    conf->engine);
 	return NULL;
@@ -79,8 +102,27 @@ store_open(const struct store_conf *conf, struct err *err)
 struct store *
 store_open_booted(const struct store_conf *conf, const char *boot_id, struct err *err)
 {
-	return store_of(
-	    &store_embedded, store_embedded_open(conf, boot_id, err), conf);
+	struct store *s = store_new(&store_embedded, conf, err);
+
+	return s == NULL ? NULL : store_of(s, store_embedded_open(conf, boot_id, err));
+}
+
+bool
+store_hides(const struct store *s)
+{
+	return s->privacy.on;
+}
+
+struct str
+store_entry_name(const struct store *s, struct str name, char out[STORE_HIDDEN_NAME])
+{
+	return store_privacy_name(&s->privacy, name, true, out);
+}
+
+const struct store_privacy *
+store_privacy_of(const struct store *s)
+{
+	return &s->privacy;
 }
 
 void
@@ -89,6 +131,7 @@ store_close(struct store *s)
 	if (s == NULL)
 		return;
 	s->engine->close(s->state);
+	explicit_bzero(s, sizeof(*s));
 	free(s);
 }
 
@@ -227,6 +270,10 @@ store_event_key(const struct ipnet *network, enum event_kind kind,
 	return len;
 }
 
+/* Hidden names may be longer than short ones. */
+#define GREYLIST_TEXT_MAX                                                              \
+	(STORE_HIDDEN_KEY_MAX + STORE_HIDDEN + 2 * STORE_EVENT_KEY_MAX)
+
 struct future *
 store_greylist_check(struct store *s, const struct ipnet *network, struct str client,
     struct str key, const struct greylist_times *times, int64_t now)
@@ -234,14 +281,17 @@ store_greylist_check(struct store *s, const struct ipnet *network, struct str cl
 	static const enum event_kind voiding[2] = { EVENT_VIRUS, EVENT_TRAP };
 	bool fits = key.len <= STORE_NAME_MAX && client.len <= STORE_NAME_MAX;
 	struct store_request *r = store_request_new(
-	    STORE_GREYLIST, now, fits ? key.len + client.len + 2 * STORE_EVENT_KEY_MAX : 0);
+	    STORE_GREYLIST, now, fits ? GREYLIST_TEXT_MAX + key.len + client.len : 0);
+	char name[STORE_HIDDEN], parts[STORE_HIDDEN_KEY_MAX];
 	size_t used = 0;
 
 	if (!fits)
 		return store_refuse(r);
 	r->times = *times;
-	r->key = store_request_text(r, &used, key);
-	r->client = store_request_text(r, &used, client);
+	r->key = store_request_text(
+	    r, &used, store_privacy_key(&s->privacy, key, false, parts));
+	r->client = store_request_text(
+	    r, &used, store_privacy_name(&s->privacy, client, false, name));
 	for (size_t i = 0; network != NULL && i < 2; i++) {
 		char event[STORE_EVENT_KEY_MAX];
 		size_t len = store_event_key(network, voiding[i], event);
@@ -284,28 +334,34 @@ store_rate_add(struct store *s, struct str name, int64_t n, int64_t burst, int64
     int64_t per, int64_t now)
 {
 	bool fits = name.len <= STORE_NAME_MAX;
-	struct store_request *r = store_request_new(STORE_RATE, now, fits ? name.len : 0);
+	struct store_request *r =
+	    store_request_new(STORE_RATE, now, fits ? name.len + STORE_HIDDEN : 0);
+	char hidden[STORE_HIDDEN];
 	size_t used = 0;
 
 	if (!fits)
 		return store_refuse(r);
-	r->key = store_request_text(r, &used, name);
+	r->key = store_request_text(
+	    r, &used, store_privacy_name(&s->privacy, name, false, hidden));
 	r->rate = (struct rate_args){ n, burst, rate, per };
 	return store_submit(s, r);
 }
 
 /* "kind|name" */
 static struct store_request *
-note_request(enum note_kind kind, struct str name, struct str text, int64_t now)
+note_request(const struct store *s, enum note_kind kind, struct str name, struct str text,
+    int64_t now)
 {
 	struct str kind_name = str_of(note_kind_name(kind));
 	bool fits = name.len <= STORE_NAME_MAX && text.len <= STORE_NOTE_MAX;
-	struct store_request *r = store_request_new(
-	    STORE_NOTE, now, fits ? kind_name.len + 1 + name.len + text.len : 0);
+	struct store_request *r = store_request_new(STORE_NOTE, now,
+	    fits ? kind_name.len + 1 + STORE_HIDDEN + name.len + text.len : 0);
+	char hidden[STORE_HIDDEN];
 	size_t used = 0;
 
 	if (!fits)
 		return r;
+	name = store_privacy_name(&s->privacy, name, false, hidden);
 	store_request_text(r, &used, kind_name);
 	store_request_text(r, &used, STR("|"));
 	store_request_text(r, &used, name);
@@ -318,7 +374,7 @@ struct future *
 store_note_put(struct store *s, enum note_kind kind, struct str name, struct str text,
     int64_t keep, int64_t now)
 {
-	struct store_request *r = note_request(kind, name, text, now);
+	struct store_request *r = note_request(s, kind, name, text, now);
 
 	r->put = true;
 	r->keep = keep < 0 ? 0 : keep;
@@ -328,23 +384,26 @@ store_note_put(struct store *s, enum note_kind kind, struct str name, struct str
 struct future *
 store_note_get(struct store *s, enum note_kind kind, struct str name, int64_t now)
 {
-	struct store_request *r = note_request(kind, name, STR(""), now);
+	struct store_request *r = note_request(s, kind, name, STR(""), now);
 
 	return r->key.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
 
 static struct store_request *
-hold_request(struct str name, struct str holder, int64_t now)
+hold_request(const struct store *s, struct str name, struct str holder, int64_t now)
 {
 	bool fits = name.len <= STORE_NAME_MAX && holder.len <= STORE_NAME_MAX;
-	struct store_request *r =
-	    store_request_new(STORE_HOLD, now, fits ? name.len + holder.len : 0);
+	struct store_request *r = store_request_new(
+	    STORE_HOLD, now, fits ? name.len + holder.len + 2 * STORE_HIDDEN : 0);
+	char hidden[STORE_HIDDEN];
 	size_t used = 0;
 
 	if (!fits)
 		return r;
-	r->key = store_request_text(r, &used, name);
-	r->holder = store_request_text(r, &used, holder);
+	r->key = store_request_text(
+	    r, &used, store_privacy_name(&s->privacy, name, false, hidden));
+	r->holder = store_request_text(
+	    r, &used, store_privacy_name(&s->privacy, holder, false, hidden));
 	return r;
 }
 
@@ -352,7 +411,7 @@ struct future *
 store_hold_take(struct store *s, struct str name, struct str holder, int64_t limit,
     int64_t keep, int64_t now)
 {
-	struct store_request *r = hold_request(name, holder, now);
+	struct store_request *r = hold_request(s, name, holder, now);
 
 	r->put = true;
 	r->keep = keep < 0 ? 0 : keep;
@@ -363,7 +422,7 @@ store_hold_take(struct store *s, struct str name, struct str holder, int64_t lim
 struct future *
 store_hold_drop(struct store *s, struct str name, struct str holder, int64_t now)
 {
-	struct store_request *r = hold_request(name, holder, now);
+	struct store_request *r = hold_request(s, name, holder, now);
 
 	return r->holder.p == NULL ? store_refuse(r) : store_submit(s, r);
 }

@@ -42,6 +42,11 @@ struct store_conf {
 	const char *prefix; /* of all keys */
 	int64_t database, connections;
 	int64_t deadline_ms; /* of one question, from asking to the answer */
+	/* Privacy mode: a file whose first line is 32 hexadecimal digits, the same on all
+	 * hosts; NULL, "": off.  Names of clients, triples, notes, holds and buckets are
+	 * then kept as keyed hashes (db/store_privacy.h), and so are they in entries.
+	 * Networks of events, texts of notes and shared maps are not. */
+	const char *secret_file;
 	/* Instead of an address: sentinels that know where the master of that name is,
 	 * or some nodes of a cluster. */
 	const char *const *sentinels, *const *cluster;
@@ -224,7 +229,9 @@ struct store_entry {
  * The entry is borrowed for the call; each() returns false to stop.  -1: err. */
 int store_scan(struct store *s, unsigned kinds, int64_t now,
     bool (*each)(void *arg, const struct store_entry *e), void *arg, struct err *err);
-/* Put the entry as it is; what there is under its name is replaced.  One that is cut is
+/* Names of an entry that is put or deleted may be clear or, in privacy mode, as a walk
+ * gave them.
+ * Put the entry as it is; what there is under its name is replaced.  One that is cut is
  * the caller's error.  A triple goes under e->client, whatever its key says.  An event's
  * expires is not looked at: it is last+keep.  Value: enum store_state. */
 struct future *store_entry_put(
@@ -235,6 +242,12 @@ struct delete_answer {
 	bool found; /* perhaps one that had expired */
 };
 struct future *store_entry_delete(struct store *s, const struct store_entry *e);
+/* A part of a key, or a client, as entries have it: in privacy mode its hash, else name
+ * itself. */
+#define STORE_HIDDEN_NAME 23
+bool store_hides(const struct store *s);
+struct str store_entry_name(
+    const struct store *s, struct str name, char out[STORE_HIDDEN_NAME]);
 
 /* Entries and octets in use, for status.  redis: of the server; size_max 0: no limit. */
 struct store_stats {

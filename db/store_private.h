@@ -6,6 +6,7 @@
 
 #include "common/base/buf.h"
 #include "db/store.h"
+#include "db/store_privacy.h"
 #include "db/store_step.h"
 
 enum store_op {
@@ -119,6 +120,8 @@ struct str store_request_text(struct store_request *r, size_t *used, struct str 
 /* Take r; the future is the caller's.  _refuse: what was asked is an error. */
 struct future *store_submit(struct store *s, struct store_request *r);
 struct future *store_refuse(struct store_request *r);
+
+const struct store_privacy *store_privacy_of(const struct store *s);
 
 /* "kind|network"; returns its length.  And back. */
 #define STORE_EVENT_KEY_MAX (IP_TEXT_MAX + 4 + 16)

@@ -79,9 +79,11 @@ record_good(const struct record *r)
 }
 
 static struct store_request *
-entry_request(enum store_op op, const struct store_entry *e, int64_t now)
+entry_request(const struct store *s, enum store_op op, const struct store_entry *e,
+    int64_t now)
 {
-	char event[STORE_EVENT_KEY_MAX];
+	const struct store_privacy *privacy = store_privacy_of(s);
+	char event[STORE_EVENT_KEY_MAX], name[STORE_HIDDEN], parts[STORE_HIDDEN_KEY_MAX];
 	struct str key = e->kind == STORE_TRIPLE ? e->key : e->client, client = e->client;
 	struct record record;
 
@@ -91,6 +93,12 @@ entry_request(enum store_op op, const struct store_entry *e, int64_t now)
 	}
 	bool good = record_of(e, &record) && !e->cut && key.len <= STORE_NAME_MAX &&
 	    client.len <= STORE_NAME_MAX && (op == STORE_DELETE || record_good(&record));
+	if (good && e->kind != STORE_EVENT) {
+		client = store_privacy_name(privacy, client, true, name);
+		key = e->kind == STORE_CLIENT
+		    ? client
+		    : store_privacy_key(privacy, key, true, parts);
+	}
 	struct store_request *r =
 	    store_request_new(op, now, good ? key.len + client.len : 0);
 	size_t used = 0;
@@ -108,7 +116,7 @@ entry_request(enum store_op op, const struct store_entry *e, int64_t now)
 struct future *
 store_entry_put(struct store *s, const struct store_entry *e, int64_t now)
 {
-	struct store_request *r = entry_request(STORE_PUT, e, now);
+	struct store_request *r = entry_request(s, STORE_PUT, e, now);
 
 	return r->key.p == NULL ? store_refuse(r) : store_submit(s, r);
 }
@@ -116,7 +124,7 @@ store_entry_put(struct store *s, const struct store_entry *e, int64_t now)
 struct future *
 store_entry_delete(struct store *s, const struct store_entry *e)
 {
-	struct store_request *r = entry_request(STORE_DELETE, e, 0);
+	struct store_request *r = entry_request(s, STORE_DELETE, e, 0);
 
 	return r->key.p == NULL ? store_refuse(r) : store_submit(s, r);
 }

@@ -362,6 +362,7 @@ settings_store(const struct settings_state *state)
 		.address = state->redis,
 		.user = state->user,
 		.password_file = state->password_file,
+		.secret_file = state->secret_file,
 		.prefix = state->prefix,
 		.database = state->database,
 		.connections = state->connections,

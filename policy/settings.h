@@ -52,6 +52,7 @@ struct settings_state { /* block `state` */
 	int64_t budget_ms; /* store time per message; 200 */
 	char *redis; /* address of the server: see db/store_address.h */
 	char *user, *password_file;
+	char *secret_file; /* privacy mode; "": off */
 	int64_t database;
 	char *prefix; /* of all keys */
 	int64_t connections;

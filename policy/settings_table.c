@@ -96,6 +96,8 @@ static const struct conf_setting state_rows[] = {
 	    "user at the Redis server"),
 	STRING_ROW("password-file", AT(state, password_file), NULL, STAGE_START,
 	    settings_path_wrong, "file with the password for the Redis server"),
+	STRING_ROW("secret-file", AT(state, secret_file), NULL, STAGE_START,
+	    settings_path_wrong, "privacy mode: file with the secret"),
 	CONF_ROW("database", CONF_INT, AT(state, database), "0", 0, STORE_DATABASE_MAX,
 	    NULL, STAGE_START, MERGE_OWN, "number of the Redis database"),
 	STRING_ROW("prefix", AT(state, prefix), "postern", STAGE_START, prefix_wrong,

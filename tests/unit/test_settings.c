@@ -38,6 +38,7 @@ static const struct sample {
 	    { "redis.example", "localhost:6379", "192.0.2.1:0", "unix:r", "\"\"" } },
 	{ "state.user", { "postern" }, { "postern" }, { "a b" } },
 	{ "state.password-file", { "/p" }, { "/p" }, { "p" } },
+	{ "state.secret-file", { "/p" }, { "/p" }, { "p" } },
 	{ "state.prefix", { "a", "mail-1.b_c" }, { "a", "mail-1.b_c" },
 	    { "\"\"", "a:b", "\"a{\"", "\"a b\"",
 		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" } },
