@@ -313,9 +313,57 @@ is_set(const struct settings *s, enum settings_section section, const char *name
 	return s->origin->seen[section][row - table->settings] != NULL;
 }
 
+static bool
+is_written(const struct settings *s, enum settings_section section, const char *name)
+{
+	const struct conf_table *table = settings_table_list[section];
+
+	for (size_t j = 0; j < table->n; j++)
+		if (strcmp(table->settings[j].name, name) == 0)
+			return s->origin->seen[section][j] != NULL;
+	return false;
+}
+
+/* One server, a master with sentinels, or a cluster. */
+static void
+check_servers(const struct settings *s, struct errs *errs)
+{
+	const struct settings_state *state = &s->state;
+
+	if (state->sentinels.n > 0 && state->cluster.n > 0)
+		contradiction(s, SECTION_STATE, "sentinel", "cluster",
+		    "state: a cluster has no sentinels: expected one of sentinel and "
+		    "cluster",
+		    errs);
+	if (state->sentinels.n > 0 && !is_written(s, SECTION_STATE, "master"))
+		contradiction(s, SECTION_STATE, "sentinel", "sentinel",
+		    "state: sentinels know masters by name: expected master as well",
+		    errs);
+	if (!is_written(s, SECTION_STATE, "sentinel") && state->master[0] != '\0')
+		contradiction(s, SECTION_STATE, "master", "master",
+		    "state: sentinels know masters by name: expected sentinel as well",
+		    errs);
+	if (is_written(s, SECTION_STATE, "redis") &&
+	    (state->sentinels.n > 0 || state->cluster.n > 0))
+		contradiction(s, SECTION_STATE, "redis",
+		    state->cluster.n > 0 ? "cluster" : "sentinel",
+		    "state: the server is found otherwise: expected one of redis, "
+		    "sentinel and cluster",
+		    errs);
+	if (state->cluster.n > 0 && state->database != 0)
+		contradiction(s, SECTION_STATE, "database", "cluster",
+		    "state: a cluster has one database: expected database 0", errs);
+	if (state->sentinel_user[0] != '\0' && state->sentinel_password_file[0] == '\0')
+		contradiction(s, SECTION_STATE, "sentinel-user", "sentinel-user",
+		    "state: a user has a password: expected sentinel-password-file as "
+		    "well",
+		    errs);
+}
+
 static void
 check_together(const struct settings *s, struct errs *errs)
 {
+	check_servers(s, errs);
 	if (s->greylist.window <= s->greylist.delay)
 		contradiction(s, SECTION_GREYLIST, "window", "delay",
 		    "greylist: no retry could ever pass: expected window longer than "
@@ -360,6 +408,13 @@ settings_store(const struct settings_state *state)
 		.sync_ms = state->sync_ms,
 		.snapshot_s = state->snapshot,
 		.address = state->redis,
+		.sentinels = (const char *const *)state->sentinels.list,
+		.n_sentinels = state->sentinels.n,
+		.master = state->master,
+		.sentinel_user = state->sentinel_user,
+		.sentinel_password_file = state->sentinel_password_file,
+		.cluster = (const char *const *)state->cluster.list,
+		.n_cluster = state->cluster.n,
 		.user = state->user,
 		.password_file = state->password_file,
 		.secret_file = state->secret_file,

@@ -51,6 +51,9 @@ struct settings_state { /* block `state` */
 	int64_t snapshot;
 	int64_t budget_ms; /* store time per message; 200 */
 	char *redis; /* address of the server: see db/store_address.h */
+	/* Instead of redis: sentinels and a master's name, or nodes of a cluster. */
+	struct conf_strings sentinels, cluster;
+	char *master, *sentinel_user, *sentinel_password_file;
 	char *user, *password_file;
 	char *secret_file; /* privacy mode; "": off */
 	int64_t database;

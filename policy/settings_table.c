@@ -33,6 +33,22 @@ redis_wrong(struct str s)
 }
 
 static const char *
+redis_tcp_wrong(struct str s)
+{
+	struct store_address a;
+
+	return store_address_parse(s, &a) && a.path[0] == '\0'
+	    ? NULL
+	    : "192.0.2.1:6379 or [2001:db8::1]:6379 (no host names)";
+}
+
+static const char *
+master_wrong(struct str s)
+{
+	return s.len > 0 && s.len <= 200 ? NULL : "a name of 1 to 200 octets";
+}
+
+static const char *
 prefix_wrong(struct str s)
 {
 	return store_prefix_good(s)
@@ -92,6 +108,25 @@ static const struct conf_setting state_rows[] = {
 	    STAGE_CONNECT, MERGE_OWN, "time that a message may wait for the store"),
 	STRING_ROW("redis", AT(state, redis), "127.0.0.1:6379", STAGE_START,
 	    redis_wrong, "address of the Redis server"),
+	{ .name = "sentinel",
+	    .type = CONF_LIST,
+	    .offset = AT(state, sentinels),
+	    .stage = STAGE_START,
+	    .check = redis_tcp_wrong,
+	    .help = "Redis Sentinels, who know where the master is" },
+	STRING_ROW("master", AT(state, master), NULL, STAGE_START, master_wrong,
+	    "name of the master at the sentinels"),
+	STRING_ROW("sentinel-user", AT(state, sentinel_user), NULL, STAGE_START, NULL,
+	    "user at the sentinels"),
+	STRING_ROW("sentinel-password-file", AT(state, sentinel_password_file), NULL,
+	    STAGE_START, settings_path_wrong,
+	    "file with the password for the sentinels"),
+	{ .name = "cluster",
+	    .type = CONF_LIST,
+	    .offset = AT(state, cluster),
+	    .stage = STAGE_START,
+	    .check = redis_tcp_wrong,
+	    .help = "some nodes of the Redis Cluster" },
 	STRING_ROW("user", AT(state, user), NULL, STAGE_START, NULL,
 	    "user at the Redis server"),
 	STRING_ROW("password-file", AT(state, password_file), NULL, STAGE_START,

@@ -36,6 +36,16 @@ static const struct sample {
 	    { "unix:/run/r", "192.0.2.1", "192.0.2.1:7000", "[::1]:7000" },
 	    { "unix:/run/r", "192.0.2.1", "192.0.2.1:7000", "[::1]:7000" },
 	    { "redis.example", "localhost:6379", "192.0.2.1:0", "unix:r", "\"\"" } },
+	{ "state.sentinel", { "192.0.2.1:26379", "192.0.2.1 [::1]:26379" },
+	    { "192.0.2.1:26379", "192.0.2.1 [::1]:26379" },
+	    { "unix:/run/s", "sentinel.example", "192.0.2.1:0", "\"\"" } },
+	{ "state.master", { "postern", "\"my master\"" }, { "postern", "\"my master\"" },
+	    { "\"\"" } },
+	{ "state.sentinel-user", { "postern" }, { "postern" }, { "a b" } },
+	{ "state.sentinel-password-file", { "/p" }, { "/p" }, { "p" } },
+	{ "state.cluster", { "192.0.2.1:7000", "192.0.2.1 [::1]:7000" },
+	    { "192.0.2.1:7000", "192.0.2.1 [::1]:7000" },
+	    { "unix:/run/s", "node.example", "192.0.2.1:65536", "\"\"" } },
 	{ "state.user", { "postern" }, { "postern" }, { "a b" } },
 	{ "state.password-file", { "/p" }, { "/p" }, { "p" } },
 	{ "state.secret-file", { "/p" }, { "/p" }, { "p" } },
@@ -156,6 +166,12 @@ company(const char *key)
 		return "timeout 50ms;";
 	if (strcmp(key, "state.user") == 0)
 		return "password-file /p;";
+	if (strcmp(key, "state.sentinel") == 0)
+		return "master m;";
+	if (strcmp(key, "state.master") == 0)
+		return "sentinel 192.0.2.1;";
+	if (strcmp(key, "state.sentinel-user") == 0)
+		return "sentinel-password-file /p;";
 	if (strcmp(key, "mime.notify") == 0)
 		return "notify-via 127.0.0.1:25;";
 	return "";
@@ -546,6 +562,24 @@ static const struct {
 	    "timeout" },
 	{ "state { user postern }",
 	    "t:1: state: a user has a password: expected password-file as well" },
+	{ "state { sentinel-user postern }",
+	    "t:1: state: a user has a password: expected sentinel-password-file as "
+	    "well" },
+	{ "state { sentinel 192.0.2.1 }",
+	    "t:1: state: sentinels know masters by name: expected master as well" },
+	{ "state { master a }",
+	    "t:1: state: sentinels know masters by name: expected sentinel as well" },
+	{ "state { sentinel 192.0.2.1; master a;\ncluster 192.0.2.1 }",
+	    "t:2: state: a cluster has no sentinels: expected one of sentinel and "
+	    "cluster" },
+	{ "state {\nredis 192.0.2.1; sentinel 192.0.2.1; master a; }",
+	    "t:2: state: the server is found otherwise: expected one of redis, sentinel "
+	    "and cluster" },
+	{ "state {\ncluster 192.0.2.1;\nredis 192.0.2.1; }",
+	    "t:3: state: the server is found otherwise: expected one of redis, sentinel "
+	    "and cluster" },
+	{ "state { cluster 192.0.2.1;\ndatabase 3; }",
+	    "t:2: state: a cluster has one database: expected database 0" },
 	{ "greylist { socket unix:/a }\naccess { socket unix:/a }",
 	    "t:2: access: socket is greylist's too: expected one for each milter" },
 	{ "greylst { }", "t:1: \"greylst\" is no section: did you mean \"greylist\"?" },
