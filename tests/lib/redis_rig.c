@@ -4,6 +4,7 @@
 
 #include <ftw.h>
 #include <poll.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +79,7 @@ rig_server_up(struct rig_server *s, const char *options)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	*s = (struct rig_server){ .pid = 0 };
+	*s = (struct rig_server){ .pid = 0, .sentinel = s->sentinel };
 	/* A socket's path holds 107 octets. */
 	if (tmp == NULL || strlen(tmp) > sizeof(s->dir) - sizeof("/redis-XXXXXX"))
 		tmp = "/tmp";
@@ -117,12 +118,29 @@ answers(const struct rig_server *s)
 	return good;
 }
 
+unsigned
+rig_port(void)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sin);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool good = fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
+	    getsockname(fd, (struct sockaddr *)&sin, &len) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return good ? ntohs(sin.sin_port) : 0;
+}
+
 int
 rig_server_run(struct rig_server *s, const char *options)
 {
 	char *conf = xasprintf("%s/redis.conf", s->dir);
 	char *libs = xasprintf("LD_LIBRARY_PATH=%s", libraries);
-	char *argv[] = { program, conf, NULL }, *env[] = { libs, NULL };
+	char sentinel[] = "--sentinel";
+	char *argv[] = { program, conf, s->sentinel ? sentinel : NULL, NULL };
+	char *env[] = { libs, NULL };
 	int64_t until = clock_mono_ms() + START_MS;
 	pid_t parent = getpid();
 	int rc = conf_write(s, conf, options);

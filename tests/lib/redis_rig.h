@@ -22,7 +22,11 @@ int rig_server_skip(const char *why);
 struct rig_server {
 	pid_t pid; /* 0: not running */
 	char dir[64], socket[96];
+	bool sentinel; /* of Redis' other mode */
 };
+
+/* A TCP port of 127.0.0.1 that is free now; 0: there is none. */
+unsigned rig_port(void);
 
 /* Outside of tests, 0 or -1.  _up: a directory, and (options not NULL) a server in it.
  */
