@@ -256,7 +256,7 @@ START_TEST(scripts_have_one_slot)
 		one_slot(&r);
 	}
 	r.key = STR("spam|192.0.2.0/24");
-	r.op = STORE_EVENT;
+	r.op = STORE_EVENT_ASK;
 	one_slot(&r);
 	r.op = STORE_NOTE;
 	one_slot(&r);
