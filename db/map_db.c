@@ -16,6 +16,7 @@
 #define META_MAGIC 12
 #define META_PAGESIZE 20
 #define META_ENCRYPTED 24
+#define META_LAST 32 /* number of the last page */
 #define META_MIN 72
 #define MAGIC_HASH 0x061561u
 #define MAGIC_BTREE 0x053162u
@@ -216,7 +217,7 @@ db_meta(struct db *d)
 	if (d->p[META_ENCRYPTED] != 0)
 		return db_fault(d, "encrypted", 0);
 	if (page < 512 || page > 65536 || (page & (page - 1)) != 0 ||
-	    d->len % page != 0)
+	    d->len % page != 0 || d->len / page <= get32(d->p + META_LAST))
 		return db_fault(d, "half a file, or a damaged one", 0);
 	d->page_size = page;
 	return true;

@@ -20,8 +20,8 @@
 
 #define MAP_LOOK_MS 60000
 #define MAP_EVENTS                                                                     \
-	(IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |        \
-	    IN_ONLYDIR)
+	(IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM |        \
+	    IN_DELETE | IN_ONLYDIR)
 
 /* A place where the map's file is: its own directory, and where a symbolic link leads.
  */
@@ -34,6 +34,8 @@ struct map_watched {
 	struct map *map;
 	struct map_place place[2];
 	bool due, closed, gone;
+	bool turned; /* something changed beside it: perhaps a link on the way to it */
+	char *real; /* where the path led when its file was there last */
 	bool fresh; /* nothing was told of it yet */
 };
 
@@ -75,9 +77,23 @@ watched_place(struct map_watcher *w, struct map_watched *x)
 	char *real = realpath(x->map->path, NULL);
 
 	place_watch(w, &x->place[0], x->map->path);
-	if (real != NULL)
-		place_watch(w, &x->place[1], real);
+	if (real == NULL)
+		return;
+	place_watch(w, &x->place[1], real);
+	free(x->real);
+	x->real = real;
+}
+
+/* Does the path lead to another file than before?  Links are turned in the path's own
+ * directory, also one that is not the map's last name ("..data" of mounted maps). */
+static bool
+watched_leads_elsewhere(const struct map_watched *x)
+{
+	char *real = realpath(x->map->path, NULL);
+	bool elsewhere = real != NULL && x->real != NULL && strcmp(real, x->real) != 0;
+
 	free(real);
+	return elsewhere;
 }
 
 static void
@@ -112,6 +128,8 @@ watcher_event(struct map_watcher *w, const struct inotify_event *e)
 
 		if (e->mask & (IN_Q_OVERFLOW | IN_IGNORED))
 			x->due = true;
+		if ((e->mask & (IN_CREATE | IN_MOVED_TO)) && x->place[0].wd == e->wd)
+			x->turned = true;
 		for (size_t k = 0; k < 2 && e->len > 0; k++)
 			if (x->place[k].wd == e->wd &&
 			    strcmp(x->place[k].name, e->name) == 0)
@@ -162,6 +180,9 @@ watched_look(struct map_watcher *w, struct map_watched *x, bool all)
 {
 	struct errs errs = { 0 };
 
+	if (x->turned && watched_leads_elsewhere(x))
+		x->due = x->closed = true;
+	x->turned = false;
 	if (x->gone) {
 		log_msg(LOG_LEVEL_WARN, "map_gone",
 		    "%s is gone; what was read stays in force", x->map->path);
@@ -215,6 +236,7 @@ watcher_free(struct map_watcher *w)
 	for (size_t i = 0; i < w->n; i++) {
 		place_clear(&w->list[i].place[0]);
 		place_clear(&w->list[i].place[1]);
+		free(w->list[i].real);
 	}
 	if (w->inotify >= 0)
 		close(w->inotify);
@@ -273,6 +295,7 @@ map_unwatch(struct map *m)
 		i++;
 	place_clear(&w->list[i].place[0]);
 	place_clear(&w->list[i].place[1]);
+	free(w->list[i].real);
 	w->list[i] = w->list[--w->n];
 	bool last = w->n == 0;
 	pthread_mutex_unlock(&w->lock);
