@@ -109,17 +109,31 @@ on_answer(void *arg)
 		enqueue(job->pool, job);
 }
 
-/* true: all answers were there at once.  false: the job is put aside; hands off. */
+/* What the cache has is taken at once. */
+static void
+ask_now(void *arg, struct spf_fact *f)
+{
+	struct spf *pool = arg;
+	struct future *asked = resolver_ask(pool->resolver, str_of(f->name), f->type);
+
+	if (!future_done(asked)) {
+		f->asked = asked;
+		return;
+	}
+	f->answer = dns_answer_ref(future_value(asked));
+	future_unref(asked);
+}
+
+/* true: the answers have come meanwhile.  false: the job is put aside; hands off. */
 static bool
-ask_missing(struct job *job)
+put_aside(struct job *job)
 {
 	atomic_store_explicit(&job->waits, 1, memory_order_relaxed);
 	for (size_t i = 0; i < job->facts.n; i++) {
 		struct spf_fact *f = &job->facts.list[i];
 
-		if (f->answer != NULL || f->asked != NULL)
+		if (f->asked == NULL)
 			continue;
-		f->asked = resolver_ask(job->pool->resolver, str_of(f->name), f->type);
 		atomic_fetch_add_explicit(&job->waits, 1, memory_order_relaxed);
 		future_notify(f->asked, on_answer, job);
 	}
@@ -158,7 +172,7 @@ run(struct spf_matcher *matcher, struct job *job, bool closing)
 		}
 		if (spf_eval(matcher, &job->q, &job->facts, &answer))
 			break;
-		if (!ask_missing(job))
+		if (!put_aside(job))
 			return;
 	}
 	finish(job, &answer);
@@ -238,6 +252,8 @@ spf_ask(struct spf *pool, const struct spf_question *question, int64_t deadline_
 		.future = future_ref(future),
 		.q = *question,
 		.deadline_ms = deadline_ms };
+	job->facts.ask = ask_now;
+	job->facts.arg = pool;
 	job->q.helo = xstrdup(question->helo);
 	job->q.sender = xstrdup(question->sender);
 	job->q.receiver = xstrdup(question->receiver);

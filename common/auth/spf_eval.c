@@ -177,8 +177,12 @@ get(struct walk *w, struct str name, enum dns_type type)
 		w->facts->list = xreallocarray(
 		    w->facts->list, w->facts->cap, sizeof(*w->facts->list));
 	}
-	w->facts->list[w->facts->n++] =
-	    (struct spf_fact){ .name = str_dup_lower(name), .type = type };
+	struct spf_fact *f = &w->facts->list[w->facts->n++];
+	*f = (struct spf_fact){ .name = str_dup_lower(name), .type = type };
+	if (w->facts->ask != NULL)
+		w->facts->ask(w->facts->arg, f);
+	if (f->answer != NULL)
+		return f->answer;
 	w->pending = true;
 	return &none;
 }

@@ -23,6 +23,10 @@ struct spf_fact {
 struct spf_facts { /* zero: nothing known */
 	struct spf_fact *list;
 	size_t n, cap;
+	/* May be NULL.  A new question: f->answer may be set at once, so that nothing
+	 * has to be done over. */
+	void (*ask)(void *arg, struct spf_fact *f);
+	void *arg;
 };
 
 void spf_facts_clear(struct spf_facts *facts);
