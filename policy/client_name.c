@@ -22,7 +22,8 @@ struct word {
 };
 
 static const struct word certain[] = {
-	{ "dyn", AT_START }, { "dynamic", ANYWHERE }, { "dhcp", ANYWHERE },
+	{ "dyn", WHOLE_RUN }, { "dynamic", ANYWHERE }, { "dynip", AT_START },
+	{ "dynpool", AT_START }, { "dynhost", AT_START }, { "dhcp", ANYWHERE },
 	{ "dsl", AT_END }, { "dsl", AT_START }, { "ppp", AT_START },
 	{ "dial", AT_START }, { "dialup", AT_END }, { "dialin", AT_END },
 	{ "cable", AT_START }, { "cable", AT_END }, { "catv", ANYWHERE },
@@ -223,5 +224,6 @@ client_name_generated(struct str name, struct str organisation, const struct ip 
 		return (words & WORD_MAIL) == 0;
 	if ((words & WORD_MAIL) != 0)
 		return false;
-	return (customer && (words & WORD_DIGIT) != 0) || (words & WORD_CARD) != 0;
+	return (words & (WORD_CERTAIN | WORD_CARD)) != 0 ||
+	    ((words & WORD_ZONE) != 0 && (words & WORD_DIGIT) != 0);
 }

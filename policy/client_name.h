@@ -7,7 +7,8 @@
  *   the address   whole: all four octets in a row in any order, or as one run of digits
  *                 (with or without leading zeros, forwards or backwards), or as a decimal
  *                 or hexadecimal number; of IPv6 12 nibbles or 3 groups that are not zero.
- *                 part: two or three neighbouring octets, or 8 nibbles.
+ *                 part: two or three neighbouring octets, in decimal or hexadecimal;
+ *                 of IPv6 8 nibbles or 2 groups.
  *   words         certain: dyn, dhcp, dsl, ppp, cable, dialup, broadband, ftth, cpe ...;
  *                 zones: a label behind the host's own like customers, users, static, vps;
  *                 mail: mail, smtp, mta, mx, out, relay ... as servers of mail are called
@@ -18,7 +19,8 @@
  *   whole     else                                      yes
  *   part      mail, also in the domain itself           no   (a8-60.smtp-out.example)
  *   part      else                                      yes
- *   none      certain or a zone, a digit, and no mail   yes  (cpe-77.dsl.example)
+ *   none      certain, and no mail                      yes  (cpe-xk.dsl.example)
+ *   none      a zone, a digit, and no mail              yes  (a77.users.example)
  *   none      12 hexadecimal digits, and no mail        yes  (of a network card)
  *   none      else                                      no
  */

@@ -189,20 +189,21 @@ whole4(struct str s, const struct run *runs, size_t n, const uint8_t b[4])
 	return false;
 }
 
-/* Numbers beside each other, with one octet between them, that are not both short. */
+/* Numbers close to each other; small ones may be so by chance. */
 static bool
 beside(const struct run *runs, size_t n)
 {
-	size_t digits = runs[0].len;
+	size_t digits = runs[0].len, gap = 0;
+	unsigned least = runs[0].value;
 
 	for (size_t i = 1; i < n; i++) {
-		size_t end = runs[i - 1].at + runs[i - 1].len;
+		size_t between = runs[i].at - runs[i - 1].at - runs[i - 1].len;
 
-		if (runs[i].at - end > (n == 2 ? 1 : 3))
-			return false;
+		gap = between > gap ? between : gap;
+		least = runs[i].value < least ? runs[i].value : least;
 		digits += runs[i].len;
 	}
-	return digits > n;
+	return digits > n && (gap == 1 || (gap <= 8 && (least > 9 || n == 3)));
 }
 
 /* n neighbouring octets as one run of digits. */
@@ -222,6 +223,23 @@ run_of_octets(struct str run, const uint8_t *b, size_t n)
 	return false;
 }
 
+/* Two or three octets in hexadecimal, as a word of their own or behind another letter. */
+static bool
+hex_part4(struct str s, const uint8_t b[4])
+{
+	struct run hex[RUNS_MAX];
+	char text[OCTETS_TEXT_MAX];
+	size_t n_hex = runs_of(s, is_hex, 16, hex);
+
+	for (size_t i = 0; i < n_hex; i++)
+		for (size_t n = 2; n <= 3; n++)
+			for (size_t k = 0; k + n <= 4; k++)
+				if (str_eq(str_sub(s, hex[i].at, hex[i].at + hex[i].len),
+					octets_text(b + k, n, HEX, false, text)))
+					return true;
+	return false;
+}
+
 static bool
 part4(struct str s, const struct run *runs, size_t n_runs, const uint8_t b[4])
 {
@@ -236,16 +254,7 @@ part4(struct str s, const struct run *runs, size_t n_runs, const uint8_t b[4])
 					b + k, n))
 					return true;
 			}
-	/* three octets in hexadecimal, as a word of their own or behind another letter */
-	struct run hex[RUNS_MAX];
-	char text[OCTETS_TEXT_MAX];
-	size_t n_hex = runs_of(s, is_hex, 16, hex);
-	for (size_t i = 0; i < n_hex; i++)
-		for (size_t k = 0; k < 2; k++)
-			if (str_eq(str_sub(s, hex[i].at, hex[i].at + hex[i].len),
-				octets_text(b + k, 3, HEX, false, text)))
-				return true;
-	return false;
+	return hex_part4(s, b);
 }
 
 /* ---- IPv6 ---- */

@@ -9,8 +9,8 @@
 #define TAG_MIN 6
 #define TAG_MAX 40
 #define HASH_MAX 40
-#define PROGRAM_HEX 16 /* hexadecimal digits that no person has in a row */
-#define PERSON_DIGITS 8 /* a date or a longer number */
+#define PROGRAM_HEX 12 /* hexadecimal digits that no person has in a row */
+#define PERSON_DIGITS 6 /* longer than a year or a house number */
 
 struct sender {
 	struct str local, domain;
@@ -57,10 +57,13 @@ unwrap_prvs(struct str rest, struct str *local)
 	struct str head = rest, tail = rest;
 	ptrdiff_t last = str_rindex(rest, '=');
 
-	/* a tag begins with the number of its key */
-	if (cut(&tail, '=', &head) && is_tag(head) && ascii_digit(head.p[0])) {
+	/* a tag begins with the number of its key, or is hexadecimal */
+	if (cut(&tail, '=', &head) && is_tag(head) &&
+	    (ascii_digit(head.p[0]) || count(head, is_hex) == head.len)) {
+		if (tail.len == 0)
+			return false;
 		*local = tail;
-		return tail.len > 0;
+		return true;
 	}
 	if (last < 0)
 		last = str_rindex(rest, '/');
@@ -150,9 +153,13 @@ static const char *const program_words[] = { "bounce", "bounces", "bounced", "bn
 	"mailings", "alert", "alerts", "envelope", "feedback", "daemon", "auto",
 	"automated", "listserv", "confirm", "confirmation" };
 
-static const char *const program_labels[] = { "bounce", "bounces", "bnc", "return",
-	"returns", "rp", "list", "lists", "groups", "envelope", "env", "verp", "mailer",
-	"newsletter", "newsletters", "news", "email", "em", "mailing", "campaign" };
+/* Nobody's own address ends in these; the second only before the last two labels, for
+ * providers are called email.example. */
+static const char *const program_labels[] = { "bounce", "bounces", "bnc", "returns",
+	"list", "lists", "verp", "mailer", "newsletter", "newsletters", "mailing",
+	"mailings" };
+static const char *const program_hosts[] = { "return", "rp", "groups", "envelope", "env",
+	"news", "email", "em", "campaign", "msg" };
 
 static bool
 listed(struct str s, const char *const *list, size_t n)
@@ -224,7 +231,8 @@ program_local(struct str local)
 			return true;
 	rest = local;
 	while (next_run(&rest, ascii_alnum, &word))
-		if (all_hex(word, PROGRAM_HEX) && count(word, ascii_digit) > 0)
+		if (all_hex(word, PROGRAM_HEX) && count(word, ascii_digit) > 1 &&
+		    count(word, ascii_alpha) > 0) /* digits alone: a telephone */
 			return true;
 	if (has_uuid(local))
 		return true;
@@ -238,14 +246,14 @@ program_local(struct str local)
 	    number.len >= 3 && count(number, ascii_digit) == number.len;
 }
 
-/* Labels before the last two, so that a provider called email.example has users. */
 static bool
 program_domain(struct str domain)
 {
 	struct str label;
 
-	while (str_cut(&domain, '.', &label) && str_has(domain, '.'))
-		if (LISTED(label, program_labels))
+	while (str_cut(&domain, '.', &label) && domain.len > 0)
+		if (LISTED(label, program_labels) ||
+		    (str_has(domain, '.') && LISTED(label, program_hosts)))
 			return true;
 	return false;
 }
@@ -345,7 +353,7 @@ put_local(struct writer *w, struct str local, bool program)
 		while (to < verp && ascii_alnum(local.p[to]))
 			to++;
 		struct str word = str_sub(local, i, to);
-		bool alone = i == 0 && to == local.len;
+		bool alone = count(local, ascii_alnum) == word.len;
 		bool dotted = before == '.' || (to < verp && local.p[to] == '.');
 		if (program)
 			put_program_word(w, word);

@@ -13,15 +13,16 @@
  *   words  of senders that are programs, below      -> # for what is counted
  *
  * A sender is a program when a word of its local part is one of bounce, return, list, news,
- * noreply ... (the table in greylist_sender.c), when a label of its domain
- * before the last two is bounce, bounces, lists ..., when a word of it is a UUID's or 16 hexadecimal digits, or when it
- * begins with one letter and a number (b-1234-).  Of a program's sender
+ * noreply ..., or a label of its domain one of bounces, lists, mailer ... (the tables in
+ * greylist_sender.c), when a UUID or a word of 12 hexadecimal digits and letters stands in
+ * it, or when it begins with one letter and a number (b-1234-).  Of a program's sender
  *   - the encoded recipient of VERP (user=dom.example at the end) becomes =,
  *   - a word of digits, or 8 hexadecimal digits and letters, or one in which digits and
  *     letters alternate, or letters in which the case alternates, or 20 letters: #,
  *   - digits in another word: # (m12 -> m#).
- * Of everybody else only a number of 8 digits or more beside another word, but not beside a
- * dot, becomes #: user1 and user2, s1234567, 12345678 and anna.19840312 are people. */
+ * Of everybody else only a number of 6 digits or more beside another word, but not beside a
+ * dot, becomes #: user1 and user2, s1234567, 12345678, anna-1984 and anna.19840312 are
+ * people. */
 #ifndef POSTERN_POLICY_GREYLIST_SENDER_H
 #define POSTERN_POLICY_GREYLIST_SENDER_H
 

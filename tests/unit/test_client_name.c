@@ -85,6 +85,8 @@ static const struct row {
 	{ "81.2.69.142", "li69-142.members.hoster.example", true },
 	{ "81.2.69.142", "host-81-2-69-0.isp.example", true },
 	{ "10.20.8.60", "a8-60.isp.example", true },
+	{ "81.2.69.142", "h458e.isp.example", true },
+	{ "81.2.69.142", "host142.net69.isp.example", true },
 	/* words only */
 	{ "81.2.69.142", "cpe-00-11-22-aa-bb-cc.dhcp.isp.example", true },
 	{ "81.2.69.142", "dhcp-077.isp.example", true },
@@ -92,6 +94,8 @@ static const struct row {
 	{ "81.2.69.142", "cpc77681-sgyl36-2-0-cust201.18-2.cable.isp.example", true },
 	{ "81.2.69.142", "adsl217.isp.example", true },
 	{ "81.2.69.142", "dynamic-17.isp.example", true },
+	{ "81.2.69.142", "dyn-xkqz.isp.example", true },
+	{ "81.2.69.142", "cable-beef.isp.example", true },
 	{ "81.2.69.142", "dyndsl7731.isp.example", true },
 	{ "81.2.69.142", "xdsl-4711.isp.example", true },
 	{ "81.2.69.142", "ftth-1199.isp.example", true },
