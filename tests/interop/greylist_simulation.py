@@ -238,6 +238,39 @@ def times(tap):
 	    (900, {"recipient": "<other@our.test>"}, "greylisted", 300))
 
 
+def every_time_by_every_condition(tap):
+	"""Each of the five settings, given by client, by sender and by recipient, alone."""
+	tmp = Dir()
+	mine = {"client": {"ip": "198.51.100.7"}, "sender": {"sender": "<p@q.test>"}, "recipient": {"recipient": "<p@our.test>"}}
+	named = {"client": "198.51.100.0/24", "sender": "p@q.test", "recipient": "p@our.test"}
+	other = {"client": "sender", "sender": "recipient", "recipient": "sender"}
+
+	def steps(setting, who, by):
+		"""(setting's value, [(time, fields, reason with it, reason without it)])"""
+		n = {**who, other[by]: f"<n@{'our' if other[by] == 'recipient' else 'new'}.test>"}
+		return {
+			"delay": ("60", [(0, who, "greylisted", "greylisted"), (60, who, "retried", "early")]),
+			"window": ("10m", [(0, who, "greylisted", "greylisted"), (601, who, "greylisted", "retried")]),
+			"keep": ("1h", [(0, who, "greylisted", "greylisted"), (300, who, "retried", "retried"),
+			    (3901, who, "greylisted", "known")]),
+			"auto-whitelist": ("1", [(0, who, "greylisted", "greylisted"), (300, who, "retried", "retried"),
+			    (301, n, "auto-whitelisted", "greylisted")]),
+			"whitelist-keep": ("1h", [(0, who, "greylisted", "greylisted"), (300, who, "retried", "retried"),
+			    (301, n, "auto-whitelisted", "auto-whitelisted"), (3902, n, "greylisted", "auto-whitelisted")]),
+		}[setting]
+
+	for by in mine:
+		for setting in ("delay", "window", "keep", "auto-whitelist", "whitelist-keep"):
+			with tap.case(f"times: {setting} by {by}"):
+				value, life = steps(setting, mine[by], by)
+				base = "greylist { auto-whitelist 1 }\n" if setting == "whitelist-keep" else ""
+				conf = tmp.write("on.conf", f'{base}policy "p" {{ {by} {named[by]}; greylist.{setting} {value} }}\n')
+				off = tmp.write("off.conf", base)
+				for path, column in ((conf, 2), (off, 3)):
+					v = judge([Event(T0 + s[0], **{"ip": "192.0.2.1", **s[1]}) for s in life], path)
+					assert [r["reason"] for r in v] == [s[column] for s in life], (path, [r["reason"] for r in v])
+
+
 def same_on_redis(tap, rng):
 	with tap.case("a Redis server gives the verdicts of the embedded store"):
 		tmp = Dir()
@@ -279,6 +312,7 @@ def main():
 	pools(tap, rng)
 	botnets(tap, rng)
 	times(tap)
+	every_time_by_every_condition(tap)
 	same_on_redis(tap, rng)
 	tap.done()
 
