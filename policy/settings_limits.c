@@ -7,6 +7,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/xalloc.h"
+#include "db/map_set.h"
 #include "db/store.h"
 #include "policy/member.h"
 #include "policy/settings_row.h"
@@ -314,12 +315,6 @@ domain_wrong(struct str s)
 	    : "a domain like example.org, or .example.org";
 }
 
-static const char *
-map_wrong(struct str s)
-{
-	return s.len == 0 ? NULL : settings_path_wrong(s);
-}
-
 #define RCPT(field) offsetof(struct access_recipients, field)
 static const struct conf_setting recipients_rows[] = {
 	{ .name = "domains",
@@ -328,12 +323,12 @@ static const struct conf_setting recipients_rows[] = {
 	    .stage = STAGE_START,
 	    .check = domain_wrong,
 	    .help = "domains of whose recipients this speaks" },
-	{ .name = "map",
-	    .type = CONF_STRING,
-	    .offset = RCPT(map),
+	{ .name = "maps",
+	    .type = CONF_LIST,
+	    .offset = RCPT(maps),
 	    .stage = STAGE_START,
-	    .check = map_wrong,
-	    .help = "file of the addresses that there are" },
+	    .check = map_spec_wrong,
+	    .help = "maps of the addresses that there are" },
 	{ .name = "call-ahead",
 	    .type = CONF_LIST,
 	    .offset = RCPT(call_ahead),
@@ -363,8 +358,10 @@ recipients_wrong(const struct access_recipients *r)
 {
 	if (r->domains.n == 0)
 		return "expected the domains of the recipients";
-	if (r->map[0] == '\0' && r->call_ahead.n == 0)
-		return "expected a map, call-ahead, or both";
+	if (r->maps.n == 0 && r->call_ahead.n == 0)
+		return "expected maps, call-ahead, or both";
+	if (r->maps.n > MAP_SET_MAX)
+		return "expected at most 16 maps";
 	if (r->call_ahead.n > CALL_AHEAD_SERVERS_MAX)
 		return "expected at most 8 servers behind call-ahead";
 	return NULL;

@@ -68,11 +68,11 @@ struct access_penalties {
 
 enum rcpt_trouble { RCPT_TROUBLE_TEMPFAIL, RCPT_TROUBLE_ACCEPT };
 
-/* recipients "name" { domains local.example; map "/path"; call-ahead 10.0.0.5:25; } */
+/* recipients "name" { domains local.example; maps "/path"; call-ahead 10.0.0.5:25; } */
 struct access_recipients {
 	char *name;
 	struct conf_strings domains;
-	char *map; /* "": none */
+	struct conf_strings maps; /* db/map_spec.h; n 0: none */
 	struct conf_strings call_ahead; /* servers, asked in this order */
 	int64_t positive, negative; /* seconds that an answer is fresh */
 	int64_t keep; /* seconds that it is remembered for bad times */

@@ -44,6 +44,16 @@ ldap_host(struct map_ldap_conf *to, const struct map_ldap_conf *from, char *own)
 		to->host = own;
 }
 
+size_t
+access_maps_ldaps(const struct settings *s, struct map_ldap_conf out[MAP_LDAPS_MAX])
+{
+	const struct access_ldaps *ldaps = &s->access.ldaps;
+
+	for (size_t i = 0; i < ldaps->n; i++)
+		ldap_host(&out[i], &ldaps->list[i], s->run.host);
+	return ldaps->n;
+}
+
 struct access_maps *
 access_maps_open(const struct settings *s, struct store *(*store)(void *arg), void *arg,
     struct err *err)
@@ -56,12 +66,10 @@ access_maps_open(const struct settings *s, struct store *(*store)(void *arg), vo
 		.rules = access_map_rules(set->extensions),
 		.shared_rules = access_map_rules_shared(),
 		.ldaps = ldaps,
+		.n_ldaps = access_maps_ldaps(s, ldaps),
 		.store = store,
 		.store_arg = arg };
 
-	for (; conf.n_ldaps < set->ldaps.n; conf.n_ldaps++)
-		ldap_host(&ldaps[conf.n_ldaps], &set->ldaps.list[conf.n_ldaps],
-		    s->run.host);
 	struct map_set *maps = map_set_open(&conf, &errs);
 	if (maps == NULL) {
 		*err = errs.list[0];

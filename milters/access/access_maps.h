@@ -22,6 +22,9 @@ struct access_maps *access_maps_open(const struct settings *s,
     struct store *(*store)(void *arg), void *arg, struct err *err);
 void access_maps_refresh(struct access_maps *m, struct errs *errs); /* at a reload */
 void access_maps_close(struct access_maps *m); /* accepts NULL */
+/* The blocks `ldap` as db/map_set wants them, borrowed from s; returns their number. */
+size_t access_maps_ldaps(
+    const struct settings *s, struct map_ldap_conf out[MAP_LDAPS_MAX]);
 /* Are there shared maps, for which a store must be opened? */
 bool access_maps_need_store(const struct settings_access *set);
 

@@ -14,8 +14,9 @@
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
 #include "db/call_ahead.h"
-#include "db/map.h"
+#include "db/map_set.h"
 #include "milters/access/access_local.h"
+#include "milters/access/access_maps.h"
 #include "milters/access/access_rcpt.h"
 #include "milters/access/access_store.h"
 #include "milters/access/rcpt_cache.h"
@@ -37,7 +38,7 @@ METRIC_COUNTER(nobody_total, "postern_access_recipients_total", "from=\"nobody\"
 /* One block of the settings at work. */
 struct group {
 	const struct access_recipients *set;
-	struct map *map; /* NULL: none */
+	struct map_set *maps; /* NULL: none */
 	struct call_ahead *servers; /* NULL: none */
 };
 
@@ -59,8 +60,7 @@ stop(void *self)
 
 	for (size_t i = 0; i < s->n; i++) {
 		call_ahead_free(s->groups[i].servers);
-		if (s->groups[i].map != NULL)
-			map_close(s->groups[i].map);
+		map_set_close(s->groups[i].maps);
 	}
 	rcpt_cache_free(s->cache);
 	access_local_free(s->probes);
@@ -68,19 +68,30 @@ stop(void *self)
 	free(s);
 }
 
-static int
-open_map(struct group *g, struct err *err)
+static struct store *
+get_store(void *arg)
 {
-	struct errs errs = { 0 };
+	return access_store_get(arg);
+}
 
-	g->map = map_open(g->set->map, NULL, &errs);
-	if (g->map == NULL) {
+static int
+open_maps(struct self *s, struct group *g, struct err *err)
+{
+	struct map_ldap_conf ldaps[MAP_LDAPS_MAX];
+	struct errs errs = { 0 };
+	const struct map_set_conf conf = { .specs =
+					       (const char *const *)g->set->maps.list,
+		.n = g->set->maps.n,
+		.ldaps = ldaps,
+		.n_ldaps = access_maps_ldaps(s->settings, ldaps),
+		.store = get_store,
+		.store_arg = s->store };
+
+	g->maps = map_set_open(&conf, &errs);
+	if (g->maps == NULL)
 		*err = errs.list[0];
-		errs_clear(&errs);
-		return -1;
-	}
 	errs_clear(&errs);
-	return map_watch(&g->map, 1, err);
+	return g->maps == NULL ? -1 : 0;
 }
 
 static int
@@ -118,8 +129,8 @@ start(const struct check_shared *shared, void **self, struct err *err)
 		struct group *g = &s->groups[s->n++];
 
 		g->set = &sets->list[s->n - 1];
-		if (g->set->map[0] != '\0')
-			rc = open_map(g, err);
+		if (g->set->maps.n > 0)
+			rc = open_maps(s, g, err);
 		if (rc == 0 && g->set->call_ahead.n > 0)
 			rc = open_servers(g, s->settings->run.host, err);
 	}
@@ -136,27 +147,40 @@ reload(void *self, const struct check_shared *shared, struct errs *errs)
 
 	(void)shared;
 	for (size_t i = 0; i < s->n; i++)
-		if (s->groups[i].map != NULL)
-			(void)map_refresh(s->groups[i].map, errs);
+		if (s->groups[i].maps != NULL)
+			map_set_refresh(s->groups[i].maps, errs);
 }
 
-/* --- the map --- */
+/* --- maps --- */
 
 static bool
-in_map(const struct group *g, const struct access_addr *rcpt)
+wait_for(void *arg, struct future *f, int64_t deadline_ms)
 {
-	struct map_table *t = map_table_ref(g->map);
+	return check_wait(arg, f, deadline_ms);
+}
+
+/* YES, NO, or DOWN: a map cannot be asked. */
+static enum call_ahead_state
+ask_maps(const struct group *g, const struct check_facts *facts)
+{
+	struct check_facts copy = *facts; /* the wait wants an argument to write to */
+	struct map_view *view = map_view_new(g->maps, wait_for, &copy);
+	enum map_found found = MAP_NONE;
 	char key[RCPT_KEY_MAX];
-	const struct map_entry *e = NULL;
+	struct map_hit hit;
+	enum call_ahead_state state = CALL_AHEAD_NO;
 
-	for (unsigned i = 0; e == NULL &&
-	     access_rcpt_key(str_of(rcpt->local), str_of(rcpt->domain), i, key);
+	for (unsigned i = 0; found == MAP_NONE &&
+	     access_rcpt_key(
+		 str_of(facts->rcpt->local), str_of(facts->rcpt->domain), i, key);
 	     i++)
-		e = map_get(t, str_of(key));
-	bool known = e != NULL && access_rcpt_value_known(e->value);
-
-	map_table_unref(t);
-	return known;
+		found = map_view_get(view, str_of(key), facts->now, &hit);
+	if (found == MAP_FAILED)
+		state = CALL_AHEAD_DOWN;
+	else if (found == MAP_FOUND && access_rcpt_value_known(hit.value))
+		state = CALL_AHEAD_YES;
+	map_view_free(view);
+	return state;
 }
 
 /* --- memory --- */
@@ -350,16 +374,22 @@ judge(void *self, void *conn, enum check_phase phase, const struct check_facts *
 	if (set == NULL)
 		return;
 	g = &s->groups[set - s->settings->access.recipient_sets.list];
-	if (g->map != NULL) {
+	struct call_ahead_answer a = { .state = CALL_AHEAD_NO };
+	if (g->maps != NULL) {
 		metric_add(&map_total, 1);
-		if (in_map(g, facts->rcpt))
-			return;
+		a.state = ask_maps(g, facts);
 	}
-	if (g->servers != NULL)
+	if (a.state == CALL_AHEAD_YES)
+		return;
+	if (g->servers != NULL) {
 		judge_servers(s, g, facts, out);
-	else
-		found(
-		    out, g, access_rcpt_nobody(set, str_of(facts->rcpt->given)), "map");
+		return;
+	}
+	struct verdict v =
+	    access_rcpt_verdict(set, str_of(facts->rcpt->given), &a, NULL);
+
+	if (v.action != ACTION_CONTINUE)
+		found(out, g, v, "map");
 }
 
 const struct check_ops check_recipient = { .name = "recipients",

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from access_limits import Link  # noqa: E402
 from postern import Site  # noqa: E402
-from proc import SLOWER, Dir, wait_for  # noqa: E402
+from proc import BUILD, SLOWER, Dir, run, wait_for  # noqa: E402
 from sink import DROP, HANG, Sink  # noqa: E402
 from smtp import Smtp  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -31,8 +31,9 @@ dns    { servers 127.0.0.1:@nodns@; timeout 100ms; deadline 200ms }
 state  { path "@dir@/state" }
 access {
 	socket "unix:@dir@/run/access.sock";
-	recipients "listed" { domains map.example open.example; map "@dir@/etc/rcpts" }
-	recipients "both"   { domains both.example; map "@dir@/etc/rcpts"; call-ahead 127.0.0.1:@inner@ }
+	recipients "listed" { domains map.example open.example; maps "@dir@/etc/rcpts" }
+	recipients "people" { domains shared.example; maps shared:people }
+	recipients "both"   { domains both.example; maps "@dir@/etc/rcpts"; call-ahead 127.0.0.1:@inner@ }
 	recipients "asked"  { domains asked.example .below.example; call-ahead 127.0.0.1:@inner@; deadline 1500ms;
 	                      positive 1s; negative 1s; text "ask the postmaster" }
 	recipients "pair"   { domains pair.example; call-ahead 127.0.0.1:@first@ 127.0.0.1:@inner@; deadline 2s }
@@ -110,6 +111,14 @@ class Test:
 				r = self.ask(rcpt)
 				assert r == ("c" if known else NOBODY.format(rcpt)), r
 				assert not self.asked
+		with self.case("a map that all hosts share: known, then not"):
+			assert self.ask("ann@shared.example") == NOBODY.format("ann@shared.example")
+			conf = self.site.dir / "etc/postern.conf"
+			for words, wanted in (("add ann@shared.example OK", "c"), ("del ann@shared.example", "y550 5.1.1")):
+				verb, *rest = words.split()
+				status, out, err = run([BUILD / "posternctl", "access", verb, "-c", conf, "--map", "people", *rest])
+				assert status == 0, (status, out, err)
+				wait_for(words, lambda: self.ask("ann@shared.example").startswith(wanted), 10)
 		with self.case("the map changes: in force without a reload"):
 			self.site.file("rcpts", MAP + "new@map.example\tOK\n")
 			wait_for("the new one", lambda: self.ask("new@map.example") == "c", 20)

@@ -26,7 +26,7 @@ access {
 	socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; refuse mail; spf off;
 	rate "senders" { per sender; messages 2 in 1h }
 	rate "places"  { per network; at-once 2 }
-	recipients "staff" { domains local.example; map "@dir@/etc/rcpts"; call-ahead 127.0.0.1:@inner@; deadline 3s }
+	recipients "staff" { domains local.example; maps "@dir@/etc/rcpts"; call-ahead 127.0.0.1:@inner@; deadline 3s }
 	penalty harvest { after 3 in 1h }
 }
 relay "gate" {

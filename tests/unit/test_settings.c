@@ -547,10 +547,10 @@ static const struct {
 	    "t:1: penalty flood has no recipients: they belong to penalty trap" },
 	{ "access { penalty trap { } penalty trap { } }",
 	    "t:1: penalty trap stands twice: expected each once" },
-	{ "access { recipients \"r\" { map \"/m\" } }",
+	{ "access { recipients \"r\" { maps \"/m\" } }",
 	    "t:1: recipients \"r\": expected the domains of the recipients" },
 	{ "access { recipients \"r\" { domains d.example } }",
-	    "t:1: recipients \"r\": expected a map, call-ahead, or both" },
+	    "t:1: recipients \"r\": expected maps, call-ahead, or both" },
 	{ "greylist { delay 1h; window 1h }",
 	    "t:1: greylist: no retry could ever pass: expected window longer than "
 	    "delay" },
