@@ -48,7 +48,7 @@ LIBS_access   = $(call pkgs,base net db ldap milter spf)
 LIBS_greylist = $(call pkgs,base net names db milter spf)
 LIBS_mime     = $(call pkgs,base db milter)
 LIBS_scand    = $(call pkgs,base jail clamav)
-LIBS_score    = $(call pkgs,base net names db milter)
+LIBS_score    = $(call pkgs,base net names db milter spf)
 LIBS_scorejail = $(call pkgs,base jail pcre)
 LIBS_relay    = $(call pkgs,base net db event)
 LIBS_ctl      = $(call pkgs,base net names db ldap event pcre spf yaml)
@@ -123,7 +123,7 @@ define program
 $(BUILD)/$(1)/$(2).a: $(call obj,$(filter-out %/main.c,$(wildcard $(1)/$(2)/*.c)))
 	@rm -f $$@
 	$(AR) rcs $$@ $$^
-$(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $(if $(filter ctl,$(2)),$(filter-out %/ctl.a,$(ARCHIVES))) $(BUILD)/libpostern.a
+$(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $(if $(filter score,$(2)),$(BUILD)/milters/greylist.a) $(if $(filter ctl,$(2)),$(filter-out %/ctl.a,$(ARCHIVES))) $(BUILD)/libpostern.a
 	$(CC) $(CFLAGS) $(LD_ALL) -o $$@ $$^ $$(LIBS_$(2))
 endef
 $(foreach m,$(MILTERS),$(eval $(call program,milters,$(m))))

@@ -15,13 +15,13 @@
 #include "common/run/daemon.h"
 #include "common/run/jail.h"
 #include "common/run/memfd.h"
+#include "milters/greylist/judge.h"
 #include "milters/score/collect.h"
 #include "milters/score/score.h"
 #include "policy/client_events.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 #include "policy/settings_daemon.h"
-#include "policy/store_opener.h"
 
 #define RCPTS_MAX 1000 /* RFC 5321 4.5.3.1.8 asks for 100 */
 
@@ -31,6 +31,7 @@
 DECISION(passed_total, "pass");
 DECISION(tagged_total, "tag");
 DECISION(refused_total, "refuse");
+DECISION(deferred_total, "greylist");
 DECISION(failed_total, "failed");
 DECISION(observed_total, "observe");
 METRIC_COUNTER(events_total, "postern_score_events_total", NULL,
@@ -49,7 +50,7 @@ static struct {
 	pthread_mutex_t lock; /* guards snapshot */
 	struct snapshot *snapshot;
 	struct jail_client *jail;
-	struct store_opener *opener;
+	struct judge_env env;
 } worker = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct conn {
@@ -60,6 +61,7 @@ struct conn {
 	size_t n_rcpts;
 	struct policy_view view;
 	struct collect message;
+	struct judge_message greylist; /* of mail that is suspicious */
 };
 
 static struct snapshot *
@@ -111,6 +113,7 @@ msg_clear(void *conn)
 	c->n_rcpts = 0;
 	policy_view_clear(&c->view);
 	collect_clear(&c->message);
+	judge_clear(&c->greylist);
 }
 
 static void
@@ -129,9 +132,11 @@ on_mail(struct milter_session *s, void *conn, struct str path, const struct str 
 {
 	struct conn *c = conn;
 
-	(void)s, (void)args, (void)n_args;
+	(void)args, (void)n_args;
 	free(c->sender);
 	c->sender = str_dup(path);
+	judge_begin(&c->greylist, s, GREYLIST_SUSPICIOUS_AT_END, c->snap->settings,
+	    &worker.env, path);
 	return verdict_continue("score");
 }
 
@@ -159,6 +164,7 @@ on_header(struct milter_session *s, void *conn, struct str name, struct str valu
 
 	(void)s;
 	collect_header(&c->message, name, value);
+	judge_header(&c->greylist, name);
 }
 
 static struct str
@@ -189,12 +195,22 @@ settings_for(struct milter_session *s, struct conn *c)
 	free(views);
 }
 
+/* Whether mail may have to wait for its score's sake. */
+static bool
+greylists(const struct conn *c)
+{
+	return c->view.score.scan && c->view.greylist.when == GREYLIST_SUSPICIOUS &&
+	    c->n_rcpts > 0;
+}
+
 static struct verdict
 on_eoh(struct milter_session *s, void *conn)
 {
 	struct conn *c = conn;
 
 	settings_for(s, c);
+	if (greylists(c))
+		judge_ahead(&c->greylist, s, &c->view.greylist);
 	collect_limit(&c->message, c->view.score.scan ? c->view.score.scan_size : 0);
 	return verdict_continue("score");
 }
@@ -295,6 +311,7 @@ struct judged {
 	struct hits hits;
 	struct score score;
 	struct score_decision decision;
+	bool greylisted; /* the verdict is that of greylisting */
 	int64_t us;
 };
 
@@ -312,6 +329,21 @@ judge(struct milter_session *s, const struct conn *c, struct judged *j)
 	}
 	j->decision = score_decide(&c->view.score, j->state, &j->score);
 	j->us = clock_mono_us() - began;
+}
+
+/* The second stage of greylisting: what is not refused but suspicious waits, unless it
+ * has waited before, in whichever way. */
+static void
+greylist(struct milter_session *s, struct conn *c, struct judged *j)
+{
+	if (!greylists(c) || j->state == SCORE_FAILED ||
+	    j->decision.verdict.action != ACTION_CONTINUE ||
+	    j->score.points < c->view.greylist.suspicious)
+		return;
+	struct verdict v = judge_together(&c->greylist, s, c->rcpts, c->n_rcpts);
+	j->greylisted = v.action != ACTION_CONTINUE;
+	if (j->greylisted)
+		j->decision.verdict = v;
 }
 
 static void
@@ -346,6 +378,8 @@ log_judged(struct milter_session *s, const struct conn *c, const struct judged *
 		logline_cstr(&l, "why", j->failure);
 	}
 	buf_clear(&text);
+	if (j->greylisted)
+		logline_cstr(&l, "why", d->verdict.why);
 	if (j->state == SCORE_PARTLY)
 		logline_cstr(&l, "partly", j->hits.over ? "time" : "size");
 	if (j->hits.n_domains > 0)
@@ -361,6 +395,8 @@ count(const struct conn *c, const struct judged *j)
 		metric_add(&observed_total, 1);
 	else if (j->failure != NULL)
 		metric_add(&failed_total, 1);
+	else if (j->greylisted)
+		metric_add(&deferred_total, 1);
 	else if (j->decision.verdict.action != ACTION_CONTINUE)
 		metric_add(&refused_total, 1);
 	else
@@ -373,8 +409,8 @@ refuse(struct milter_session *s, const struct conn *c, const struct judged *j)
 {
 	const struct milter_client *client = milter_client(s);
 
-	if (j->state != SCORE_FAILED &&
-	    client_event_add(store_opener_get(worker.opener), &client->ip,
+	if (j->state != SCORE_FAILED && !j->greylisted &&
+	    client_event_add(store_opener_get(worker.env.opener), &client->ip,
 		client->auth[0] != '\0', EVENT_SPAM, &c->view.greylist))
 		metric_add(&events_total, 1);
 	return j->decision.verdict;
@@ -442,7 +478,7 @@ add_fields(struct milter_session *s, const struct conn *c, const struct judged *
 
 /* Mail that goes on carries our fields and nobody else's. */
 static struct verdict
-edit(struct milter_session *s, const struct conn *c, const struct judged *j)
+edit(struct milter_session *s, struct conn *c, const struct judged *j)
 {
 	struct err err;
 	int rc = remove_marks(s, c, &err);
@@ -451,8 +487,10 @@ edit(struct milter_session *s, const struct conn *c, const struct judged *j)
 		rc = tag_subject(s, c, &err);
 	if (rc == 0)
 		rc = add_fields(s, c, j, &err);
-	if (rc == 0)
+	if (rc == 0) {
+		judge_mark(&c->greylist, s);
 		return j->decision.verdict;
+	}
 	log_err("score", &err);
 	return verdict_refuse(451, "4.3.0", "edits",
 	    "The message could not be marked, please try again later");
@@ -472,6 +510,7 @@ on_eom(struct milter_session *s, void *conn)
 		    "Too many X-Spam fields: remove them and send the message again");
 	collect_end(&c->message);
 	judge(s, c, &j);
+	greylist(s, c, &j);
 	log_judged(s, c, &j);
 	count(c, &j);
 	if (c->view.observe)
@@ -528,8 +567,7 @@ start(void *snapshot, struct err *err)
 {
 	worker.snapshot = snapshot;
 	log_notes(worker.snapshot->rules);
-	worker.opener = store_opener_new(worker.snapshot->settings, err);
-	if (worker.opener == NULL)
+	if (judge_env_open(&worker.env, worker.snapshot->settings, err) != 0)
 		return -1;
 	worker.jail = jail_client_new(daemon_jail_address());
 	return worker.jail != NULL ? 0 : err_set(err, "cannot start the jail's client");
@@ -550,7 +588,7 @@ static void
 stop(void)
 {
 	jail_client_free(worker.jail);
-	store_opener_free(worker.opener);
+	judge_env_close(&worker.env);
 	snapshot_unref(worker.snapshot);
 }
 
