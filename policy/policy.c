@@ -256,6 +256,45 @@ policy_source(
 	return p == NULL ? NULL : p->label;
 }
 
+/* Places of one row of a section. */
+static void
+each_place_of(const struct settings *s, enum policy_section sec,
+    const struct conf_setting *row,
+    void (*fn)(const void *values, const char *file, int line, void *arg), void *arg)
+{
+	const struct policy_set *set = s->policies;
+	size_t section = policy_places[sec].section;
+	int line = 0;
+	const char *file = settings_where(
+	    s, section, (size_t)(row - policy_table(sec)->settings), &line);
+
+	if (file != NULL)
+		fn(settings_section(s, section), file, line, arg);
+	for (size_t i = 0; set != NULL && i < set->n_policies; i++) {
+		struct policy *p = &set->policies[i];
+
+		for (size_t k = 0; k < p->n_overrides; k++)
+			if (p->overrides[k].setting == row)
+				fn(policy_values(p, sec), p->overrides[k].node->name.file,
+				    p->overrides[k].node->name.line, arg);
+	}
+}
+
+void
+policy_each_place(const struct settings *s, struct str key,
+    void (*fn)(const void *values, const char *file, int line, void *arg), void *arg)
+{
+	struct str name = key, head;
+
+	str_cut(&name, '.', &head);
+	for (enum policy_section sec = 0; name.p != NULL && sec < POLICY_SECTIONS; sec++) {
+		const struct conf_setting *row = conf_find(policy_table(sec), name);
+
+		if (row != NULL && str_is(head, policy_table(sec)->section))
+			each_place_of(s, sec, row, fn, arg);
+	}
+}
+
 struct each {
 	const struct settings *s;
 	struct asked asked;

@@ -59,6 +59,12 @@ void policy_merge(const struct settings *s, const struct policy_view *views, siz
 const char *policy_source(
     const struct settings *s, const struct policy_facts *facts, struct str key);
 
+/* Every place that gives a setting, its own block first, then the policies in order.
+ * values: the struct of its section (struct settings_greylist ...) with the value there.
+ * key: "greylist.when".  A default has no place. */
+void policy_each_place(const struct settings *s, struct str key,
+    void (*fn)(const void *values, const char *file, int line, void *arg), void *arg);
+
 /* Every setting with its value and where it comes from, and the policies that match, in
  * the file's order.  All texts are borrowed for the call of fn. */
 struct policy_item {

@@ -137,6 +137,12 @@ settings_foreign_section(struct str name)
 	return foreign_check(name, &check);
 }
 
+const struct conf_node *
+settings_foreign_block(const struct settings *s, size_t i)
+{
+	return s->origin == NULL || i >= s->origin->n_foreign ? NULL : s->origin->foreign[i];
+}
+
 static struct settings *
 settings_new(struct conf_tree *tree)
 {

@@ -110,6 +110,9 @@ const char *settings_where(const struct settings *s, size_t i, size_t j, int *li
  * text.  Call it before settings_load, from one thread. */
 void settings_register_foreign(const char *section,
     bool (*check)(const struct conf_node *block, struct errs *errs));
+/* The ith block of such a program, in the file's order; NULL: there are no more.  Borrowed
+ * while s lives. */
+const struct conf_node *settings_foreign_block(const struct settings *s, size_t i);
 /* Whether another program owns this section.  Names not listed anywhere are errors. */
 bool settings_foreign_section(struct str name);
 

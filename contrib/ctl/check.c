@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "contrib/ctl/check_tiers.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
 #include "db/map.h"
@@ -120,6 +121,7 @@ ctl_check(int argc, char **argv)
 	if (s != NULL) {
 		check_maps(s, &errs);
 		check_rules(s, &errs);
+		check_tiers(s, &errs);
 	}
 	if (s != NULL && ctl_has_block(s, "mime")) {
 		warn_missing("mime", "signatures", s->mime.signatures, R_OK);

@@ -461,8 +461,8 @@ relay_conf_free(struct relay_conf *c)
 	free(c);
 }
 
-static struct relay_conf *
-read_block(const struct conf_node *block, struct errs *errs)
+struct relay_conf *
+relay_conf_of(const struct conf_node *block, struct errs *errs)
 {
 	struct relay_conf *c = xcalloc(1, sizeof(*c));
 	const struct conf_word *at = &block->name;
@@ -496,7 +496,7 @@ relay_conf_check(const struct conf_node *block, struct errs *errs)
 {
 	size_t before = errs->n + errs->dropped;
 
-	relay_conf_free(read_block(block, errs));
+	relay_conf_free(relay_conf_of(block, errs));
 	return errs->n + errs->dropped == before;
 }
 
@@ -547,7 +547,7 @@ from_tree(
 			errs_add(errs, n->name.file, n->name.line,
 			    "relay \"%s\" is there twice", name);
 		else
-			found = read_block(n, errs);
+			found = relay_conf_of(n, errs);
 	}
 	if (found == NULL)
 		errs_add(errs, file, 0, "expected a block relay \"%s\" { ... }", name);

@@ -69,7 +69,8 @@ bool relay_conf_queue_differs(
 /* Name what a reload cannot change. */
 void relay_conf_restart_needed(
     const struct relay_conf *from, const struct relay_conf *to, struct errs *errs);
-/* For `posternctl check`: one block. */
+/* For `posternctl check`: one block; relay_conf_of: as it was read, with faults and all. */
+struct relay_conf *relay_conf_of(const struct conf_node *block, struct errs *errs);
 bool relay_conf_check(const struct conf_node *block, struct errs *errs);
 const struct conf_table *relay_conf_table(void);
 /* The table of the block `milter`. */

@@ -19,7 +19,7 @@ judge_env_open(struct judge_env *e, struct settings *s, struct err *err)
 		judge_env_close(e);
 		return -1;
 	}
-	e->suffixes = suffixes_open("", &no_list);
+	e->suffixes = suffixes_open(s->dns.public_suffixes, &no_list);
 	if (e->suffixes == NULL)
 		log_err("suffixes", &no_list);
 	return 0;

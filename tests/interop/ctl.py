@@ -115,6 +115,39 @@ def broken(tap, tmp):
 	    "check --json: the same errors")
 
 
+SCORE, GREYLIST = 'milter s { socket unix:/s.sock } ', 'milter g { socket unix:/g.sock } '
+# what the relays are, and whether mail could wait for its score's sake
+TIERS = [
+	("no relay here", "", True),
+	("one relay for all", f"relay x {{ listen 127.0.0.1:25; spool /x; {GREYLIST}{SCORE}}}", True),
+	("in session", f"relay x {{ listen 127.0.0.1:25; spool /x; handoff session; {GREYLIST}smarthost [127.0.0.1]:26 }}\n"
+	    f"relay y {{ listen 127.0.0.1:26; spool /y; {SCORE}}}", True),
+	("by queue", f"relay x {{ listen 127.0.0.1:25; spool /x; handoff queue; {GREYLIST}smarthost [127.0.0.1]:26 }}\n"
+	    f"relay y {{ listen 127.0.0.1:26; spool /y; {SCORE}}}", False),
+	("by queue, to another host", f"relay x {{ listen 127.0.0.1:25; spool /x; handoff queue; {GREYLIST}smarthost [192.0.2.1]:25 }}", False),
+	("by queue, without greylist", "relay x { listen 127.0.0.1:25; spool /x; handoff queue; smarthost [::1]:26 }\n"
+	    f"relay y {{ listen [::1]:26; spool /y; {SCORE}}}", False),
+	("by queue, but to others", "relay x { listen 127.0.0.1:25; spool /x; handoff queue; smarthost [127.0.0.1]:27 }\n"
+	    f"relay y {{ listen 127.0.0.1:26; spool /y; {SCORE}}}", True),
+	("behind the one that scores", f"relay x {{ listen 127.0.0.1:25; spool /x; handoff queue; {SCORE}{GREYLIST}smarthost [127.0.0.1]:26 }}\n"
+	    f"relay y {{ listen 127.0.0.1:26; spool /y; }}", True),
+]
+
+
+def suspicious(tap, tmp):
+	"""Where score does not face the client nobody hears its tempfail."""
+	for name, relays, right in TIERS:
+		for n, where in enumerate(("greylist { when suspicious; socket unix:/g.sock }",
+		    "greylist { socket unix:/g.sock }\npolicy p { sender a@b.example; greylist.when suspicious }")):
+			conf = tmp.write("tiers.conf", f"score {{ socket unix:/s.sock }}\n{where}\n{relays}\n")
+			status, _, err = ctl("check", "-c", conf)
+			good = status == 0 and not err if right else status == 78 and re.fullmatch(
+			    rf'{re.escape(str(conf))}:{n + 2}: .*relay "x" \(.*tiers\.conf:{n + 3}\) hands off by queue.*handoff session.*\n', err)
+			tap.ok(good, f"check: when suspicious, {name}{', by policy' if n else ''}", f"{status} {err}")
+		conf = tmp.write("tiers.conf", f"score {{ socket unix:/s.sock }}\ngreylist {{ socket unix:/g.sock }}\n{relays}\n")
+		tap.ok(ctl("check", "-c", conf)[0] == 0, f"check: when always, {name}")
+
+
 def check(tap, tmp):
 	good = tmp.write("good.conf", "greylist { delay 1m }\nrelay x { listen 127.0.0.1:25; spool /x; }\n")
 	tap.equal(ctl("check", "-c", good), (0, f"{good}: configuration is right\n", ""), "check: a right file")
@@ -142,6 +175,7 @@ def check(tap, tmp):
 	status, out, err = ctl("check", "-c", rules)
 	tap.ok(status == 78 and all(f"\n{tmp}/{place}" in "\n" + err for place in ("bad.cf:2: ", "bad.cf:3: ", "no.cf")),
 	    "check: reads the rule files", err)
+	suspicious(tap, tmp)
 	odd = tmp.write("odd.conf", b"policy \"\xff\" { }\n")
 	tap.ok("\ufffd" in json.loads(ctl("check", "--json", "-c", odd)[1])["errors"][0]["text"],
 	    "check --json: stays UTF-8 whatever the file holds")
