@@ -1,125 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Rows of block `access`, and the blocks within it. */
+/* Rows of block `access`. */
 #include "policy/settings_row.h"
 
-#include <stdlib.h>
-
-#include "common/base/buf.h"
-#include "common/base/xalloc.h"
 #include "db/map_spec.h"
 #include "policy/member.h"
+#include "policy/settings_dnsbl.h"
 #include "policy/settings_ldap.h"
-
-/* What stands inside `dnsbl "zone" { }`. */
-struct dnsbl_block {
-	struct conf_nets codes;
-	char *text;
-};
-
-static const struct conf_setting dnsbl_rows[] = {
-	CONF_ROW("codes", CONF_NET_LIST, offsetof(struct dnsbl_block, codes), NULL, 0,
-	    0, NULL, STAGE_CONNECT, MERGE_OWN, "answers of the list that count"),
-	{ .name = "text",
-	    .type = CONF_STRING,
-	    .offset = offsetof(struct dnsbl_block, text),
-	    .stage = STAGE_CONNECT,
-	    .help = "reply to a listed client",
-	    .check = settings_text_wrong },
-};
-
-static const struct conf_table dnsbl_table = { "dnsbl", dnsbl_rows,
-	sizeof(dnsbl_rows) / sizeof(dnsbl_rows[0]), sizeof(struct dnsbl_block) };
-
-static void
-dnsbls_clear(void *field)
-{
-	struct access_dnsbls *lists = field;
-
-	for (size_t i = 0; i < lists->n; i++) {
-		free(lists->list[i].zone);
-		free(lists->list[i].codes);
-		free(lists->list[i].text);
-	}
-	free(lists->list);
-	*lists = (struct access_dnsbls){ 0 };
-}
-
-/* RFC 5782 2.1: answers of a DNS list lie in 127.0.0.0/8. */
-static void
-codes_check(const struct conf_node *block, struct errs *errs)
-{
-	static const struct ipnet loopback = { { AF_INET, { 127 } }, 8 };
-	struct ipnet net;
-
-	for (const struct conf_node *n = block->children; n != NULL; n = n->next)
-		for (size_t i = 0; i < n->n_values && str_is(n->name.text, "codes");
-		     i++)
-			if (ipnet_parse(n->values[i].text, &net) &&
-			    (net.prefix < 8 || !ipnet_contains(&loopback, &net.ip)))
-				errs_add(errs, n->values[i].file, n->values[i].line,
-				    "codes: \"%.*s\" is no answer of a DNS list: "
-				    "expected "
-				    "addresses within 127.0.0.0/8",
-				    STR_ARG(n->values[i].text));
-}
-
-static void
-dnsbl_parse(const struct conf_node *node, void *field, struct errs *errs)
-{
-	struct access_dnsbls *lists = field;
-	const struct conf_word *zone = node->values;
-	struct dnsbl_block inner;
-
-	if (node->n_values != 1 || member_domain_wrong(zone->text) != NULL) {
-		errs_add(errs, node->name.file, node->name.line,
-		    "dnsbl: expected the list's zone, as in dnsbl \"bl.example\" { ... "
-		    "}");
-		return;
-	}
-	for (size_t i = 0; i < lists->n; i++)
-		if (str_is_nocase(zone->text, lists->list[i].zone))
-			errs_add(errs, zone->file, zone->line,
-			    "dnsbl \"%s\" stands twice: expected each list once",
-			    lists->list[i].zone);
-	if (lists->n == ACCESS_DNSBLS_MAX) {
-		errs_add(errs, zone->file, zone->line,
-		    "too many DNS lists: expected at most %d", ACCESS_DNSBLS_MAX);
-		return;
-	}
-	conf_defaults(&dnsbl_table, &inner);
-	conf_apply(&dnsbl_table, node, &inner, errs);
-	codes_check(node, errs);
-	if (inner.text[0] == '\0') {
-		free(inner.text);
-		inner.text = NULL;
-	}
-	lists->list = xreallocarray(lists->list, lists->n + 1, sizeof(*lists->list));
-	lists->list[lists->n++] = (struct dnsbl){ str_dup_lower(zone->text),
-		inner.codes.list, inner.codes.n, inner.text };
-}
-
-static void
-dnsbls_print(const void *field, struct buf *out)
-{
-	const struct access_dnsbls *lists = field;
-	char text[IP_TEXT_MAX + 4];
-
-	for (size_t i = 0; i < lists->n; i++) {
-		const struct dnsbl *list = &lists->list[i];
-
-		buf_addf(out, "%s%s {", i == 0 ? "" : " ", list->zone);
-		for (size_t j = 0; j < list->n_codes; j++)
-			buf_addf(out, "%s %s", j == 0 ? " codes" : "",
-			    ipnet_format(&list->codes[j], text));
-		buf_add_cstr(out, list->n_codes > 0 ? ";" : "");
-		if (list->text != NULL) {
-			buf_add_cstr(out, " text ");
-			conf_print_word(str_of(list->text), out);
-			buf_add_char(out, ';');
-		}
-		buf_add_cstr(out, " }");
-	}
-}
 
 /* Which checks there are the daemon knows. */
 static const char *
@@ -195,15 +81,17 @@ static const struct conf_setting access_rows[] = {
 	    .offset = AT(access, dnsbl_lists),
 	    .stage = STAGE_CONNECT,
 	    .help = "DNS lists to ask",
-	    .parse = dnsbl_parse,
-	    .clear = dnsbls_clear,
-	    .print = dnsbls_print,
+	    .parse = settings_dnsbl_parse,
+	    .clear = settings_dnsbl_clear,
+	    .print = settings_dnsbl_print,
 	    .size = sizeof(struct access_dnsbls),
 	    .block = true },
 	CONF_ROW("dnsbl", CONF_BOOL, AT(access, dnsbl), "on", 0, 0, NULL, STAGE_CONNECT,
 	    MERGE_OWN, "ask the DNS lists"),
 	CONF_ROW("dnsbl-deadline", CONF_TIME_MS, AT(access, dnsbl_deadline_ms), "5s",
 	    50, 60000, NULL, STAGE_CONNECT, MERGE_OWN, "wait for the DNS lists"),
+	CONF_ROW("dnsbl-probe", CONF_TIME, AT(access, dnsbl_probe), "1m", 0, HOUR, NULL,
+	    STAGE_CONNECT, MERGE_OWN, "time between looks at the lists' test points"),
 	CONF_ROW("spf", CONF_ENUM, AT(access, spf), "mark", 0, 0, "off|mark|fail|softfail",
 	    STAGE_MAIL, MERGE_OWN, "ask the sender's policy; from which result to refuse"),
 	CONF_ROW("spf-temperror", CONF_ENUM, AT(access, spf_temperror), "pass", 0, 0,

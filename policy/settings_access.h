@@ -43,12 +43,13 @@ struct settings_access { /* block `access` */
 	bool check_authenticated, check_local; /* false: they are spared */
 	bool reach_postmaster; /* mail to postmaster and abuse is spared */
 	struct conf_strings observe; /* names of checks that only watch */
-	struct access_dnsbls { /* repeated: dnsbl "zone" { codes ...; text "..."; } */
+	struct access_dnsbls { /* repeated: dnsbl "zone" { ... }; rows: settings_dnsbl.c */
 		struct dnsbl *list;
 		size_t n;
 	} dnsbl_lists;
 	bool dnsbl; /* ask the lists at all: policies turn it off per client */
 	int64_t dnsbl_deadline_ms;
+	int64_t dnsbl_probe; /* seconds between looks at the lists' test points; 0: none */
 	/* SPF, and the fields that tell of it. */
 	int spf, spf_temperror, spf_permerror; /* the enums above */
 	int64_t spf_fail_points, spf_softfail_points, spf_permerror_points;

@@ -20,7 +20,7 @@ allowlists_clear(void *field)
 
 	for (size_t i = 0; i < lists->n; i++) {
 		free(lists->list[i].zone);
-		free(lists->list[i].codes);
+		free(lists->list[i].codes.list);
 	}
 	free(lists->list);
 	*lists = (struct greylist_allowlists){ 0 };
@@ -50,9 +50,9 @@ allowlist_parse(
 	struct dnsbl *list = &lists->list[lists->n++];
 	*list = (struct dnsbl){ .zone = str_dup_lower(zone) };
 	if (given) {
-		list->codes = xmalloc(sizeof(*list->codes));
-		*list->codes = net;
-		list->n_codes = 1;
+		list->codes.list = xmalloc(sizeof(*list->codes.list));
+		*list->codes.list = net;
+		list->codes.n = 1;
 	}
 }
 
@@ -82,9 +82,9 @@ allowlists_print(const void *field, struct buf *out)
 
 	for (size_t i = 0; i < lists->n; i++) {
 		buf_addf(out, "%s%s", i == 0 ? "" : " ", lists->list[i].zone);
-		if (lists->list[i].n_codes > 0)
+		if (lists->list[i].codes.n > 0)
 			buf_addf(out, "=%s",
-			    ipnet_format(&lists->list[i].codes[0], text));
+			    ipnet_format(&lists->list[i].codes.list[0], text));
 	}
 }
 

@@ -74,6 +74,7 @@ struct conf_setting {
 	size_t size; /* of CUSTOM: octets of the field */
 	/* of STRING and each value of LIST: NULL when right, else what was expected */
 	const char *(*check)(struct str value);
+	bool repeat; /* of CUSTOM: may stand several times, lines add up */
 	bool block; /* of CUSTOM: written `name "label" { ... }`, may be repeated */
 };
 

@@ -23,7 +23,7 @@ bool
 conf_value_adds(const struct conf_setting *setting)
 {
 	return setting->type == CONF_LIST || setting->type == CONF_NET_LIST ||
-	    (setting->type == CONF_CUSTOM && setting->block);
+	    (setting->type == CONF_CUSTOM && (setting->block || setting->repeat));
 }
 
 size_t

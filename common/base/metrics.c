@@ -29,6 +29,13 @@ metric_add(struct metric *m, uint64_t n)
 }
 
 void
+metric_set(struct metric *m, uint64_t value)
+{
+	link_in(m);
+	atomic_store_explicit(&m->value, value, memory_order_relaxed);
+}
+
+void
 metric_observe_us(struct metric *m, int64_t us)
 {
 	uint64_t value = us < 0 ? 0 : (uint64_t)us;
@@ -91,7 +98,9 @@ metrics_render(struct buf *out)
 		if (earlier != m)
 			continue;
 		buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name,
-		    m->histogram ? "histogram" : "counter");
+		    m->histogram    ? "histogram"
+			: m->gauge ? "gauge"
+				   : "counter");
 		for (const struct metric *row = m; row != NULL; row = row->next)
 			if (strcmp(row->name, m->name) == 0)
 				render_one(row, out);

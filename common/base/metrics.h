@@ -19,6 +19,7 @@ struct metric {
 	const char *labels; /* "verdict=\"pass\"" or NULL */
 	const char *help;
 	bool histogram; /* of microseconds, buckets 100 us * 2^n */
+	bool gauge; /* metric_set(): goes up and down */
 	atomic_bool linked;
 	struct metric *next;
 	_Atomic uint64_t value; /* counter, or sum of microseconds */
@@ -36,6 +37,7 @@ struct metric {
 		.histogram = true }
 
 void metric_add(struct metric *m, uint64_t n);
+void metric_set(struct metric *m, uint64_t value);
 void metric_observe_us(struct metric *m, int64_t us);
 void metrics_render(struct buf *out);
 

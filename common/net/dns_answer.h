@@ -49,6 +49,9 @@ struct dns_answer {
 	enum dns_status status;
 	uint32_t ttl; /* seconds, when the answer came; of negative answers too */
 	bool authentic; /* AD from a trusted resolver */
+	/* clock_mono_ms() when the question was sent, and the latest at which it can have
+	 * been sent again; 0: never. */
+	int64_t asked_ms, asked_last_ms;
 	struct dns_record *records;
 	size_t n;
 	atomic_uint refs; /* of answers made by dns_answer_new */

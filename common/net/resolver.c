@@ -68,6 +68,7 @@ struct question {
 	struct channel *channel; /* NULL while queued */
 	int64_t sent_ms;
 	bool young;
+	bool fresh; /* of one asker alone: in no bucket, not kept */
 	uint16_t id;
 	enum dns_type type;
 	size_t len;
@@ -138,16 +139,18 @@ question_find(struct resolver *r, struct str name, enum dns_type type)
 }
 
 static struct question *
-question_add(struct resolver *r, struct str name, enum dns_type type)
+question_add(struct resolver *r, struct str name, enum dns_type type, bool fresh)
 {
 	struct question *q = xcalloc(1, sizeof(*q));
 
 	q->resolver = r;
 	q->type = type;
+	q->fresh = fresh;
 	q->len = name.len;
 	memcpy(q->name, name.p, name.len);
 	TAILQ_INIT(&q->waiters);
-	LIST_INSERT_HEAD(bucket_of(r, name, type), q, bucket);
+	if (!fresh)
+		LIST_INSERT_HEAD(bucket_of(r, name, type), q, bucket);
 	TAILQ_INSERT_TAIL(&r->queue, q, line);
 	r->n_open++;
 	return q;
@@ -180,7 +183,8 @@ waiters_take(struct resolver *r, struct question *q, struct waiters *out)
 static void
 question_forget(struct resolver *r, struct question *q)
 {
-	LIST_REMOVE(q, bucket);
+	if (!q->fresh)
+		LIST_REMOVE(q, bucket);
 	r->n_open--;
 }
 
@@ -219,30 +223,49 @@ settled(struct dns_answer *a_taken)
 	return f;
 }
 
+enum ask { ASK, ASK_FRESH, ASK_CACHE };
+
 static struct future *
-ask_locked(struct resolver *r, struct str name, enum dns_type type, bool *wake)
+cached_locked(struct resolver *r, struct str name, enum dns_type type, int64_t now)
 {
-	int64_t now = clock_mono_ms();
 	struct dns_answer *known = dns_cache_get(r->cache, name, type, now);
 
-	r->counts.asked++;
-	if (known != NULL) {
-		r->counts.cached++;
-		metric_add(&cached_total, 1);
-		return settled(dns_answer_ref(known));
-	}
+	if (known == NULL)
+		return NULL;
+	r->counts.cached++;
+	metric_add(&cached_total, 1);
+	return settled(dns_answer_ref(known));
+}
+
+static struct future *
+joined_locked(struct resolver *r, struct str name, enum dns_type type, int64_t now)
+{
 	struct question *q = question_find(r, name, type);
-	if (q != NULL) {
-		r->counts.joined++;
-		metric_add(&joined_total, 1);
-		return waiter_add(r, q, now);
-	}
+	if (q == NULL)
+		return NULL;
+	r->counts.joined++;
+	metric_add(&joined_total, 1);
+	return waiter_add(r, q, now);
+}
+
+static struct future *
+ask_locked(
+    struct resolver *r, struct str name, enum dns_type type, enum ask kind, bool *wake)
+{
+	int64_t now = clock_mono_ms();
+
+	r->counts.asked++;
+	struct future *f = kind == ASK_FRESH ? NULL : cached_locked(r, name, type, now);
+	if (f == NULL && kind == ASK)
+		f = joined_locked(r, name, type, now);
+	if (f != NULL || kind == ASK_CACHE)
+		return f;
 	if (r->stopping)
 		return settled(dns_answer_new(DNS_TIMEOUT));
 	if (r->n_open >= RESOLVER_OPEN_MAX)
 		return settled(dns_answer_new(DNS_FAIL));
 	*wake = TAILQ_EMPTY(&r->queue);
-	return waiter_add(r, question_add(r, name, type), now);
+	return waiter_add(r, question_add(r, name, type, kind == ASK_FRESH), now);
 }
 
 static void
@@ -255,8 +278,8 @@ wake(struct resolver *r)
 		;
 }
 
-struct future *
-resolver_ask(struct resolver *r, struct str name, enum dns_type type)
+static struct future *
+ask(struct resolver *r, struct str name, enum dns_type type, enum ask kind)
 {
 	char lower[DNS_NAME_MAX];
 	bool must_wake = false;
@@ -269,11 +292,29 @@ resolver_ask(struct resolver *r, struct str name, enum dns_type type)
 		lower[i] = ascii_lower(name.p[i]);
 	pthread_mutex_lock(&r->lock);
 	struct future *f =
-	    ask_locked(r, (struct str){ lower, name.len }, type, &must_wake);
+	    ask_locked(r, (struct str){ lower, name.len }, type, kind, &must_wake);
 	pthread_mutex_unlock(&r->lock);
 	if (must_wake)
 		wake(r);
 	return f;
+}
+
+struct future *
+resolver_ask(struct resolver *r, struct str name, enum dns_type type)
+{
+	return ask(r, name, type, ASK);
+}
+
+struct future *
+resolver_ask_fresh(struct resolver *r, struct str name, enum dns_type type)
+{
+	return ask(r, name, type, ASK_FRESH);
+}
+
+struct future *
+resolver_known(struct resolver *r, struct str name, enum dns_type type)
+{
+	return ask(r, name, type, ASK_CACHE);
 }
 
 void
@@ -341,16 +382,19 @@ question_done(void *arg, int status, int timeouts, unsigned char *msg, int len)
 	struct resolver *r = q->resolver;
 	struct dns_answer *a = judge(q, status, msg, len);
 	struct waiters waiters = TAILQ_HEAD_INITIALIZER(waiters);
+	int64_t now = clock_mono_ms();
 
-	(void)timeouts;
-	metric_observe_us(&server_time, (clock_mono_ms() - q->sent_ms) * 1000);
+	a->asked_ms = q->sent_ms;
+	a->asked_last_ms = timeouts > 0 ? now : q->sent_ms;
+	metric_observe_us(&server_time, (now - q->sent_ms) * 1000);
 	r->ids[q->id / 64] &= ~(UINT64_C(1) << (q->id % 64));
 	q->channel->open--;
 	r->n_in_flight--;
 	young_end(r, q);
 	pthread_mutex_lock(&r->lock);
-	dns_cache_put(
-	    r->cache, (struct str){ q->name, q->len }, q->type, a, clock_mono_ms());
+	if (!q->fresh)
+		dns_cache_put(
+		    r->cache, (struct str){ q->name, q->len }, q->type, a, now);
 	waiters_take(r, q, &waiters);
 	question_forget(r, q);
 	pthread_mutex_unlock(&r->lock);

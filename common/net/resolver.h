@@ -28,7 +28,7 @@ struct resolver_conf { /* 0 means the default */
 
 #define RESOLVER_SERVERS_MAX 16
 #define RESOLVER_OPEN_MAX                                                              \
-	20000 /* different questions open at once; more are DNS_FAIL */
+	65536 /* different questions open at once; more are DNS_FAIL */
 
 /* Starts the thread.  conf is not kept.  NULL: err says why. */
 struct resolver *resolver_new(const struct resolver_conf *conf, struct err *err);
@@ -41,6 +41,13 @@ void resolver_free(struct resolver *r);
  * name is dropped, case does not matter.  The answer's AD bit is told only when all
  * servers are on this host (RFC 6840 5.8: the path must be trusted). */
 struct future *resolver_ask(struct resolver *r, struct str name, enum dns_type type);
+
+/* Only what the cache has, settled; NULL: a server would have to be asked. */
+struct future *resolver_known(struct resolver *r, struct str name, enum dns_type type);
+/* The same, from a server in any case: no cache is read, no open question joined, and the
+ * answer is not kept.  Questions of one thread go out in the order in which they were
+ * asked, this kind and the other. */
+struct future *resolver_ask_fresh(struct resolver *r, struct str name, enum dns_type type);
 
 struct resolver_counts { /* since the start */
 	uint64_t asked, cached, joined, sent, timeouts;

@@ -45,13 +45,15 @@ static void
 name_metrics(struct checks *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		for (int k = 0; k < OUTCOMES; k++)
+		for (int k = 0; k < OUTCOMES; k++) {
 			c->metrics[i][k] = (struct metric){
 				.name = "postern_access_checks_total",
 				.labels = xasprintf("check=\"%s\",outcome=\"%s\"",
 				    c->table[i]->name, outcome_names[k]),
 				.help = "Checks of connections and envelopes by outcome"
 			};
+			metric_add(&c->metrics[i][k], 0);
+		}
 }
 
 static void

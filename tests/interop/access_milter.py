@@ -183,7 +183,7 @@ def ends(tap, site):
 def log_lines(tap, site):
 	text = site.procs["access"].text()
 	line = next((l for l in text.splitlines() if "would=" in l), "")
-	tap.ok("would=reject" in line and "to=sysop@local.example" in line and "findings=dnsbl:bl.example(reject)" in line,
+	tap.ok("would=reject" in line and "to=sysop@local.example" in line and 'findings="dnsbl:bl.example=127.0.0.2(reject)"' in line,
 	    "what an observed policy would do stands in the log", line)
 	line = next((l for l in text.splitlines() if "gone@local.example" in l), "")
 	for want in ("action=reject", "qid=Q1", "client=198.51.100.1", "from=", "why=recipient",

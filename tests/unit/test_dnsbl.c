@@ -98,8 +98,8 @@ START_TEST(judge_row)
 
 	if (judged[_i].codes != NULL) {
 		ck_assert(ipnet_parse(str_of(judged[_i].codes), &code));
-		list.codes = &code;
-		list.n_codes = 1;
+		list.codes.list = &code;
+		list.codes.n = 1;
 	}
 	for (; a.n < 3 && judged[_i].answers[a.n] != NULL; a.n++)
 		records[a.n].ip = ip_of(judged[_i].answers[a.n]);
@@ -140,6 +140,8 @@ static const struct {
 	{ "percent signs", TXT("x"), "100%% %x %", "100% %x %" },
 	{ "line ends cannot make another reply line", TXT("a\r\n250 ok\0b\x1b"), "%t",
 	    "a  250 ok b " },
+	{ "the key is not told", TXT("ask secret42.bl.example, SECRET42"), "%t",
+	    "ask ********.bl.example, ********" },
 	{ "high octets", TXT("gr\xc3\xbc\x7f"), "%t", "gr???" },
 };
 
@@ -150,7 +152,6 @@ START_TEST(text_row)
 	struct dns_record addr = { .ip = ip_of("127.0.0.2") }, rec = { .text = txt };
 	struct dns_answer a = { .status = DNS_OK, .records = &addr, .n = 1 };
 	struct dns_answer t = { .status = DNS_OK, .records = &rec, .n = 1 };
-	struct ip client = ip_of("192.0.2.1");
 
 	if (worded[_i].text != NULL) {
 		snprintf(text, sizeof(text), "%s", worded[_i].text);
@@ -163,7 +164,7 @@ START_TEST(text_row)
 	struct dnsbl_result r =
 	    dnsbl_judge(&list, &a, worded[_i].txt != NULL ? &t : NULL);
 	ck_assert_int_eq(r.state, DNSBL_LISTED);
-	dnsbl_text(&list, &client, &r, out, sizeof(out));
+	dnsbl_text(&list, "Secret42", "192.0.2.1", &r, out, sizeof(out));
 	ck_assert_str_eq(out, worded[_i].words);
 }
 END_TEST
@@ -184,6 +185,196 @@ START_TEST(long_txt_is_cut)
 }
 END_TEST
 
+static const struct {
+	const char *domain, *key, *name; /* NULL: cannot be asked */
+} names[] = {
+	{ "d.example", NULL, "d.example.bl.example" },
+	{ "d.example.", "", "d.example.bl.example" },
+	{ "d.example", "k3y", "d.example.k3y.bl.example" },
+	{ "a_b.d-e.example", NULL, "a_b.d-e.example.bl.example" },
+	{ "localhost", NULL, NULL },
+	{ "192.0.2.1", NULL, NULL },
+	{ "[192.0.2.1]", NULL, NULL },
+	{ "", NULL, NULL },
+	{ ".", NULL, NULL },
+	{ "a..example", NULL, NULL },
+	{ "a b.example", NULL, NULL },
+	{ "a\".example", NULL, NULL },
+};
+
+START_TEST(name_row)
+{
+	char zone[] = "bl.example", name[256];
+	const struct dnsbl list = { .zone = zone };
+
+	int rc = dnsbl_query_name(&list, names[_i].key, str_of(names[_i].domain), name);
+	ck_assert_int_eq(rc, names[_i].name != NULL ? 0 : -1);
+	if (rc == 0)
+		ck_assert_str_eq(name, names[_i].name);
+}
+END_TEST
+
+static const struct {
+	int family;
+	enum dnsbl_test test;
+	uint64_t random;
+	const char *key, *name;
+} tests[] = {
+	{ AF_INET, DNSBL_TEST_LISTED, 0, NULL, "2.0.0.127.bl.example" },
+	{ AF_INET, DNSBL_TEST_UNLISTED, 0, "k", "1.0.0.127.k.bl.example" },
+	{ AF_INET, DNSBL_TEST_RANDOM, 0, NULL, "0.0.64.127.bl.example" },
+	{ AF_INET, DNSBL_TEST_RANDOM, UINT64_MAX, NULL, "255.255.191.127.bl.example" },
+	{ AF_INET6, DNSBL_TEST_LISTED, 0, NULL,
+	    "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example" },
+	{ AF_INET6, DNSBL_TEST_UNLISTED, 0, NULL,
+	    "1.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example" },
+	{ 0, DNSBL_TEST_LISTED, 0, NULL, "test.bl.example" },
+	{ 0, DNSBL_TEST_UNLISTED, 0, "k", "invalid.k.bl.example" },
+	{ 0, DNSBL_TEST_RANDOM, 7, NULL, "x0000000000000007.invalid.bl.example" },
+};
+
+START_TEST(test_point)
+{
+	char zone[] = "bl.example", name[256];
+	const struct dnsbl list = { .zone = zone };
+
+	ck_assert_int_eq(dnsbl_query_test(&list, tests[_i].key, tests[_i].family,
+			     tests[_i].test, tests[_i].random, name),
+	    0);
+	ck_assert_str_eq(name, tests[_i].name);
+}
+END_TEST
+
+/* Configured: 127.0.0.2 with the list's weight, .4 weighs 3, .5 has none of its own. */
+static const struct {
+	const char *what;
+	bool weighted, allow;
+	const char *answers[3];
+	enum dnsbl_state state;
+	bool refuses;
+	int64_t points;
+} weighed[] = {
+	{ "the list's weight", true, false, { "127.0.0.2" }, DNSBL_LISTED, false, 2500 },
+	{ "no weight refuses", false, false, { "127.0.0.2" }, DNSBL_LISTED, true, 0 },
+	{ "a code of its own", true, false, { "127.0.0.4" }, DNSBL_LISTED, false, 3000 },
+	{ "a code of its own, list without", false, false, { "127.0.0.4" }, DNSBL_LISTED,
+	    false, 3000 },
+	{ "a code without, list without", false, false, { "127.0.0.5" }, DNSBL_LISTED,
+	    true, 0 },
+	{ "the heaviest", true, false, { "127.0.0.2", "127.0.0.4" }, DNSBL_LISTED, false,
+	    3000 },
+	{ "the heaviest, other order", true, false, { "127.0.0.4", "127.0.0.2" },
+	    DNSBL_LISTED, false, 3000 },
+	{ "one refuses", false, false, { "127.0.0.4", "127.0.0.2" }, DNSBL_LISTED, true,
+	    0 },
+	{ "a welcome", true, true, { "127.0.0.2" }, DNSBL_LISTED, false, -2500 },
+	{ "a welcome by itself", false, true, { "127.0.0.2" }, DNSBL_LISTED, true, 0 },
+	{ "an unknown code", true, false, { "127.0.0.9" }, DNSBL_UNKNOWN, false, 0 },
+	{ "an unknown code beside", true, false, { "127.0.0.9", "127.0.0.4" },
+	    DNSBL_LISTED, false, 3000 },
+	{ "the list refuses us", true, false, { "127.0.0.4", "127.255.255.254" },
+	    DNSBL_UNKNOWN, false, 0 },
+};
+
+static struct ipnet
+net_of(const char *text)
+{
+	struct ipnet net;
+
+	ck_assert(ipnet_parse(str_of(text), &net));
+	return net;
+}
+
+START_TEST(weight_row)
+{
+	char zone[] = "bl.example";
+	struct ipnet code = net_of("127.0.0.2");
+	struct dnsbl_code own[] = { { net_of("127.0.0.4"), true, 3000 },
+		{ net_of("127.0.0.5"), false, 0 } };
+	struct dnsbl list = { .zone = zone,
+		.codes = { &code, 1 },
+		.own = { own, 2 },
+		.weight = { weighed[_i].weighted, weighed[_i].weighted ? 2500 : 0 },
+		.allow = weighed[_i].allow };
+	struct dns_record records[3] = { 0 };
+	struct dns_answer a = { .status = DNS_OK, .records = records };
+
+	for (; a.n < 3 && weighed[_i].answers[a.n] != NULL; a.n++)
+		records[a.n].ip = ip_of(weighed[_i].answers[a.n]);
+	struct dnsbl_result r = dnsbl_judge(&list, &a, NULL);
+	ck_assert_msg(r.state == weighed[_i].state, "%s", weighed[_i].what);
+	ck_assert_msg(r.refuses == weighed[_i].refuses, "%s", weighed[_i].what);
+	ck_assert_int_eq(r.points, weighed[_i].points);
+}
+END_TEST
+
+/* A test point's code need not be one that counts. */
+START_TEST(test_point_answers)
+{
+	char zone[] = "bl.example";
+	struct ipnet code = net_of("127.0.0.4");
+	const struct dnsbl list = { .zone = zone, .codes = { &code, 1 } };
+	struct dns_record rec = { .ip = ip_of("127.0.0.2") };
+	struct dns_answer a = { .status = DNS_OK, .records = &rec, .n = 1 };
+
+	ck_assert_int_eq(
+	    dnsbl_judge_test(&list, DNSBL_TEST_LISTED, &a), DNSBL_LISTED);
+	ck_assert_int_eq(
+	    dnsbl_judge_test(&list, DNSBL_TEST_UNLISTED, &a), DNSBL_UNKNOWN);
+	rec.ip = ip_of("127.0.0.4");
+	ck_assert_int_eq(
+	    dnsbl_judge_test(&list, DNSBL_TEST_UNLISTED, &a), DNSBL_LISTED);
+	rec.ip = ip_of("127.255.255.254");
+	ck_assert_int_eq(
+	    dnsbl_judge_test(&list, DNSBL_TEST_LISTED, &a), DNSBL_UNKNOWN);
+	a.status = DNS_NXDOMAIN;
+	ck_assert_int_eq(dnsbl_judge_test(&list, DNSBL_TEST_LISTED, &a), DNSBL_CLEAN);
+	ck_assert_int_eq(
+	    dnsbl_judge_test(&list, DNSBL_TEST_LISTED, NULL), DNSBL_UNKNOWN);
+}
+END_TEST
+
+static const struct {
+	const char *text; /* NULL: standard */
+	bool allow, wants;
+} wants[] = {
+	{ NULL, false, true },
+	{ NULL, true, false },
+	{ "", false, true },
+	{ "%a: %t", false, true },
+	{ "%a", false, false },
+	{ "100%%t", false, false },
+	{ "%", false, false },
+};
+
+START_TEST(txt_needed)
+{
+	char zone[] = "bl.example", text[20];
+	struct dnsbl list = { .zone = zone, .allow = wants[_i].allow };
+
+	if (wants[_i].text != NULL) {
+		snprintf(text, sizeof(text), "%s", wants[_i].text);
+		list.text = text;
+	}
+	ck_assert_int_eq(dnsbl_wants_txt(&list), wants[_i].wants);
+}
+END_TEST
+
+START_TEST(keys)
+{
+	char key[70] = "";
+
+	ck_assert_ptr_null(dnsbl_key_wrong(STR("aB3-x")));
+	ck_assert_ptr_nonnull(dnsbl_key_wrong(STR("")));
+	ck_assert_ptr_nonnull(dnsbl_key_wrong(STR("a.b")));
+	ck_assert_ptr_nonnull(dnsbl_key_wrong(STR("a\0b")));
+	memset(key, 'a', 63);
+	ck_assert_ptr_null(dnsbl_key_wrong(str_of(key)));
+	key[63] = 'a';
+	ck_assert_ptr_nonnull(dnsbl_key_wrong(str_of(key)));
+}
+END_TEST
+
 #define ROWS(table) (int)(sizeof(table) / sizeof((table)[0]))
 
 int
@@ -197,6 +388,12 @@ main(void)
 	tcase_add_test(t, no_answer_at_all);
 	tcase_add_loop_test(t, text_row, 0, ROWS(worded));
 	tcase_add_test(t, long_txt_is_cut);
+	tcase_add_loop_test(t, name_row, 0, ROWS(names));
+	tcase_add_loop_test(t, test_point, 0, ROWS(tests));
+	tcase_add_loop_test(t, weight_row, 0, ROWS(weighed));
+	tcase_add_test(t, test_point_answers);
+	tcase_add_loop_test(t, txt_needed, 0, ROWS(wants));
+	tcase_add_test(t, keys);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

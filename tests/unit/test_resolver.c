@@ -300,6 +300,58 @@ START_TEST(coalesces)
 }
 END_TEST
 
+/* Known only: nobody is asked.  Fresh: neither cache nor open questions help, and nothing
+ * is kept. */
+START_TEST(known_and_fresh)
+{
+	ck_assert_ptr_null(resolver_known(resolver, STR("host.example"), DNS_A));
+	int64_t before = clock_mono_ms();
+	struct future *f = resolver_ask_fresh(resolver, STR("Host.Example."), DNS_A);
+	const struct dns_answer *a = answer(f);
+	ck_assert_int_eq(a->status, DNS_OK);
+	ck_assert_int_ge(a->asked_ms, before);
+	ck_assert_int_eq(a->asked_last_ms, a->asked_ms);
+	future_unref(f);
+	ck_assert_ptr_null(resolver_known(resolver, STR("host.example"), DNS_A));
+	f = ask("host.example", DNS_A);
+	answer(f);
+	future_unref(f);
+	ck_assert_uint_eq(dnsd_seen(dnsd, "host.example", DNS_A), 2);
+	f = resolver_known(resolver, STR("HOST.example"), DNS_A);
+	ck_assert_ptr_nonnull(f);
+	ck_assert(future_done(f));
+	ck_assert_int_eq(answer(f)->status, DNS_OK);
+	future_unref(f);
+	f = resolver_ask_fresh(resolver, STR("host.example"), DNS_A);
+	answer(f);
+	future_unref(f);
+	ck_assert_uint_eq(dnsd_seen(dnsd, "host.example", DNS_A), 3);
+	/* two fresh ones and a common one are three questions */
+	struct future *same[3] = { ask("slow.example", DNS_A),
+		resolver_ask_fresh(resolver, STR("slow.example"), DNS_A),
+		resolver_ask_fresh(resolver, STR("slow.example"), DNS_A) };
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(answer(same[i])->status, DNS_OK);
+		future_unref(same[i]);
+	}
+	struct resolver_counts counts;
+	resolver_counts(resolver, &counts);
+	ck_assert_uint_eq(counts.joined, 0);
+}
+END_TEST
+
+/* Asked again after a loss: nobody knows which time was answered. */
+START_TEST(asked_again)
+{
+	struct future *f = ask("once.example", DNS_A);
+	const struct dns_answer *a = answer(f);
+
+	ck_assert_int_eq(a->status, DNS_OK);
+	ck_assert_int_gt(a->asked_last_ms, a->asked_ms);
+	future_unref(f);
+}
+END_TEST
+
 START_TEST(deadline)
 {
 	struct resolver *r = new_resolver(5000, 100, 0);
@@ -594,6 +646,8 @@ main(void)
 	tcase_add_loop_test(t, cache_row, 0, ROWS(cached));
 	tcase_add_test(t, cache_evicts);
 	tcase_add_test(t, coalesces);
+	tcase_add_test(t, known_and_fresh);
+	tcase_add_test(t, asked_again);
 	tcase_add_test(t, deadline);
 	tcase_add_test(t, late_answer_is_kept);
 	tcase_add_test(t, thousand_at_once);
