@@ -70,15 +70,33 @@ dnsbl_spend(
 	return true;
 }
 
+/* Many connections of one client wait for one answer. */
+static bool
+is_new(struct dnsbl_health *h, uint64_t subject)
+{
+	unsigned n = h->answers < DNSBL_SUBJECTS ? h->answers : DNSBL_SUBJECTS;
+
+	for (unsigned i = 0; i < n; i++)
+		if (h->subjects[i] == subject)
+			return false;
+	h->subjects[h->answers % DNSBL_SUBJECTS] = subject;
+	return true;
+}
+
 void
-dnsbl_answered(struct dnsbl_health *h, enum dnsbl_state state, int64_t now_ms)
+dnsbl_answered(
+    struct dnsbl_health *h, enum dnsbl_state state, uint64_t subject, int64_t now_ms)
 {
 	if (now_ms - h->window_ms >= DNSBL_WINDOW_MS) {
 		h->window_ms = now_ms;
 		h->answers = h->errors = 0;
 	}
+	if (!is_new(h, subject))
+		return;
 	h->answers++;
 	h->errors += state == DNSBL_UNKNOWN;
+	if (state == DNSBL_LISTED)
+		h->empty = 0;
 	if (h->fault == DNSBL_GOOD && h->answers >= DNSBL_WINDOW_MIN &&
 	    h->errors * 2 > h->answers)
 		set_fault(h, DNSBL_FAILING, now_ms);
@@ -106,24 +124,32 @@ dnsbl_believe(const struct dnsbl_health *h, int64_t last_ms)
 							   : DNSBL_UNPROVEN;
 }
 
-/* What one look at the test points says. */
+/* What one look at the test points says.  A list that never had the point that must be
+ * listed may do without it, as long as it lists somebody. */
 static enum dnsbl_fault
-fault_of(int probe, enum dnsbl_state listed, enum dnsbl_state unlisted, bool *silent)
+fault_of(struct dnsbl_health *h, int probe, enum dnsbl_state listed,
+    enum dnsbl_state unlisted)
 {
-	*silent = unlisted == DNSBL_UNKNOWN ||
-	    (probe == DNSBL_PROBE_ON && listed == DNSBL_UNKNOWN);
 	if (unlisted == DNSBL_LISTED)
 		return DNSBL_LISTS_ALL;
-	if (probe == DNSBL_PROBE_ON && listed == DNSBL_CLEAN)
-		return DNSBL_LISTS_NONE;
-	return DNSBL_GOOD;
+	if (probe != DNSBL_PROBE_ON || listed == DNSBL_UNKNOWN)
+		return DNSBL_GOOD;
+	if (listed == DNSBL_LISTED) {
+		h->point_seen = true;
+		h->empty = 0;
+		return DNSBL_GOOD;
+	}
+	h->empty++;
+	return h->point_seen || h->empty >= DNSBL_PROBES_EMPTY ? DNSBL_LISTS_NONE
+								: DNSBL_GOOD;
 }
 
 void
 dnsbl_probed(struct dnsbl_health *h, int probe, enum dnsbl_state listed,
     enum dnsbl_state unlisted, int64_t now_ms)
 {
-	bool silent;
+	bool silent = unlisted == DNSBL_UNKNOWN ||
+	    (probe == DNSBL_PROBE_ON && listed == DNSBL_UNKNOWN);
 
 	if (probe == DNSBL_PROBE_OFF) {
 		if (h->fault != DNSBL_GOOD && h->fault != DNSBL_SPENT &&
@@ -131,7 +157,7 @@ dnsbl_probed(struct dnsbl_health *h, int probe, enum dnsbl_state listed,
 			set_fault(h, DNSBL_GOOD, now_ms);
 		return;
 	}
-	enum dnsbl_fault fault = fault_of(probe, listed, unlisted, &silent);
+	enum dnsbl_fault fault = fault_of(h, probe, listed, unlisted);
 	h->silent = fault == DNSBL_GOOD && silent ? h->silent + 1 : 0;
 	if (fault == DNSBL_GOOD && h->silent >= DNSBL_PROBES_SILENT)
 		fault = h->fault == DNSBL_GOOD ? DNSBL_SILENT : h->fault;

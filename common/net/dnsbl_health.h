@@ -14,7 +14,7 @@
 enum dnsbl_fault {
 	DNSBL_GOOD,
 	DNSBL_LISTS_ALL, /* what must not be listed is */
-	DNSBL_LISTS_NONE, /* what must be listed is not */
+	DNSBL_LISTS_NONE, /* what must be listed is not, any more or three times in a row */
 	DNSBL_SILENT, /* test points had no answer three times in a row */
 	DNSBL_FAILING, /* more than half of at least 20 answers in a minute were errors */
 	DNSBL_SPENT, /* the day's budget is used up */
@@ -23,17 +23,22 @@ enum dnsbl_fault {
 const char *dnsbl_fault_name(enum dnsbl_fault fault);
 
 #define DNSBL_WINDOW_MS 60000 /* in which errors are counted */
+#define DNSBL_SUBJECTS 64 /* that are told apart in it */
 #define DNSBL_WINDOW_MIN 20 /* answers before their rate says something */
 #define DNSBL_PROBES_BACK 2 /* good probes in a row that bring a list back */
 #define DNSBL_PROBES_SILENT 3
+#define DNSBL_PROBES_EMPTY 3
 #define DNSBL_REST_MS 60000 /* a list without test points rests so long */
 
 struct dnsbl_health { /* zeroed: good */
 	enum dnsbl_fault fault;
 	int64_t since_ms; /* that it is so */
 	unsigned good, silent; /* probes in a row */
+	bool point_seen; /* the test point that must be listed was, once */
+	unsigned empty; /* else: probes in a row, without a listing between, that it was not */
 	int64_t window_ms; /* begin */
 	unsigned answers, errors;
+	uint64_t subjects[DNSBL_SUBJECTS]; /* the latest of the window */
 	int64_t clean_ms; /* the latest asking time of a random name that was clean; 0: none */
 	int64_t wild_ms; /* ... that was listed */
 	int64_t day, spent; /* days since 1970, questions in it */
@@ -47,8 +52,10 @@ bool dnsbl_usable(const struct dnsbl_health *h);
 bool dnsbl_spend(
     struct dnsbl_health *h, int64_t budget, unsigned n, int64_t now, int64_t now_ms);
 
-/* An answer about a client came, or did not (UNKNOWN). */
-void dnsbl_answered(struct dnsbl_health *h, enum dnsbl_state state, int64_t now_ms);
+/* An answer about a client came, or did not, or is not believed (UNKNOWN).  subject: a hash
+ * of what was asked about; the same one again says nothing new. */
+void dnsbl_answered(
+    struct dnsbl_health *h, enum dnsbl_state state, uint64_t subject, int64_t now_ms);
 
 /* The answer for a random name: LISTED sets the list aside at once. */
 void dnsbl_random_answered(

@@ -333,11 +333,12 @@ access_list_take(
 }
 
 void
-access_list_answered(struct access_list *l, enum dnsbl_state state, int64_t now_ms)
+access_list_answered(struct access_list *l, enum dnsbl_state state, uint64_t subject,
+    int64_t now_ms)
 {
 	pthread_mutex_lock(&l->lock);
 	enum dnsbl_fault before = l->health.fault;
-	dnsbl_answered(&l->health, state, now_ms);
+	dnsbl_answered(&l->health, state, subject, now_ms);
 	enum dnsbl_fault after = l->health.fault;
 	pthread_mutex_unlock(&l->lock);
 	metric_add(&l->answers[state == DNSBL_CLEAN ? OUT_CLEAN

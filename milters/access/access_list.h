@@ -44,9 +44,10 @@ bool access_list_usable(struct access_list *l);
 bool access_list_take(
     struct access_list *l, int64_t budget, unsigned n, int64_t now, int64_t now_ms);
 
-/* What came of them; logged where it sets a list aside or brings it back. */
-void access_list_answered(
-    struct access_list *l, enum dnsbl_state state, int64_t now_ms);
+/* What came of them (dnsbl_health.h); logged where it sets a list aside or brings it
+ * back. */
+void access_list_answered(struct access_list *l, enum dnsbl_state state, uint64_t subject,
+    int64_t now_ms);
 void access_list_random(struct access_list *l, enum dnsbl_state state,
     int64_t asked_ms, int64_t now_ms);
 enum dnsbl_belief access_list_believe(struct access_list *l, int64_t last_ms);

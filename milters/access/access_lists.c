@@ -6,7 +6,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
+#include <xxhash.h>
 
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
@@ -23,6 +25,7 @@ struct question {
 struct access_lists {
 	int family; /* of the client; 0: a name */
 	char subject[256]; /* for the reply */
+	uint64_t hash; /* of it */
 	bool judged;
 	bool pardons; /* a list could speak for the client by itself */
 	size_t n, n_hits;
@@ -105,6 +108,7 @@ access_lists_ask(struct access_list_set *set, enum dnsbl_what what,
 		ip_format(client, l->subject);
 	else
 		snprintf(l->subject, sizeof(l->subject), "%.*s", STR_ARG(name));
+	l->hash = XXH3_64bits(l->subject, strlen(l->subject));
 	for (size_t i = 0; i < set->n; i++) {
 		const struct dnsbl *list = &access->dnsbl_lists.list[i];
 		struct question q = { .list = list,
@@ -210,7 +214,8 @@ settle(struct access_lists *l, struct question *q, const struct waiting *w)
 			return;
 		q->settled = true;
 		if (!q->cached)
-			access_list_answered(q->state, DNSBL_UNKNOWN, clock_mono_ms());
+			access_list_answered(
+			    q->state, DNSBL_UNKNOWN, l->hash, clock_mono_ms());
 		return;
 	}
 	const struct dns_answer *a = future_value(q->a);
@@ -225,13 +230,13 @@ settle(struct access_lists *l, struct question *q, const struct waiting *w)
 	}
 	q->settled = true;
 	if (!q->cached)
-		access_list_answered(q->state, state, clock_mono_ms());
-	if (state != DNSBL_LISTED)
-		return;
-	if (b == DNSBL_BELIEVED)
-		add_hit(l, q, w);
-	else
+		access_list_answered(q->state,
+		    b == DNSBL_BELIEVED ? state : DNSBL_UNKNOWN, l->hash,
+		    clock_mono_ms());
+	if (b != DNSBL_BELIEVED)
 		access_list_disbelieved(q->state);
+	else if (state == DNSBL_LISTED)
+		add_hit(l, q, w);
 }
 
 /* Nothing that still comes could change the refusal. */

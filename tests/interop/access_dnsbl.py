@@ -84,7 +84,7 @@ def rows(tap, site):
 		s.mail("a@ok.example")
 		tap.equal([s.rcpt(r) for r in ("u@local.example", "postmaster@local.example", "v@local.example")],
 		    [W.format("203.0.113.5"), "", W.format("203.0.113.5")], "each recipient for itself")
-		tap.equal(s.end(), [b"c"], "what postmaster gets")
+		tap.equal(s.end()[-1], b"c", "what postmaster gets")
 	text = site.procs["access"].text()
 	line = next((x for x in text.splitlines() if "client=203.0.113.2" in x), "")
 	for want in ("action=reject", "why=dnsbl", "points=5", "to=u@local.example",

@@ -37,7 +37,7 @@ access {
 	socket-mode rw;                     #! expected octal digits
 	socket 8891@127.0.0.1;              #! expected unix:/path
 	dnsbl bl.example;                   #! expected on or off
-	dnsbl "b2.example" { code 127.0.0.2; }      #! did you mean "codes"
+	dnsbl "b2.example" { cods 127.0.0.2; }      #! did you mean "codes"
 	dnsbl "b3.example" { codes 10.0.0.1; }      #! expected addresses within 127.0.0.0/8
 }
 delay 5m;                                   #! expected it inside greylist

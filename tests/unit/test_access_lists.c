@@ -342,7 +342,8 @@ START_TEST(test_points)
 		 "1.0.0.127.l2.z A 127.0.0.2\ntest.l3.z A 127.0.0.2\n");
 	lists("dnsbl l0.z { } dnsbl l1.z { } dnsbl l2.z { } dnsbl l3.z { what sender } "
 	      "dnsbl l4.z { probe unlisted } dnsbl l5.z { probe off }");
-	look();
+	for (int i = 0; i < 3; i++)
+		look();
 	ck_assert_int_eq(fault_of(0), DNSBL_GOOD);
 	ck_assert_int_eq(fault_of(1), DNSBL_LISTS_NONE);
 	ck_assert_int_eq(fault_of(2), DNSBL_LISTS_ALL);
@@ -350,7 +351,7 @@ START_TEST(test_points)
 	ck_assert_int_eq(fault_of(4), DNSBL_GOOD);
 	ck_assert_int_eq(fault_of(5), DNSBL_GOOD);
 	ck_assert_uint_eq(dnsd_seen(dnsd, "2.0.0.127.l4.z", 0), 0);
-	ck_assert_uint_eq(dnsd_seen(dnsd, "1.0.0.127.l4.z", 0), 1);
+	ck_assert_uint_eq(dnsd_seen(dnsd, "1.0.0.127.l4.z", 0), 3);
 	ck_assert_uint_eq(dnsd_seen(dnsd, "1.0.0.127.l5.z", 0), 0);
 }
 END_TEST

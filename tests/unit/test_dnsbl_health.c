@@ -7,7 +7,7 @@
 #include "common/net/dnsbl_health.h"
 
 /* Steps, one second each: "p" LISTED UNLISTED a look at the test points, "q" the same of a
- * list without LISTED, "o" one without any; "a" an answer; "r" a random name's; C clean,
+ * list without LISTED, "o" one without any; "a" an answer; "s" one about always the same; "r" a random name's; C clean,
  * L listed, U unknown.  "*20 aU": twenty times.  "+60": a minute passes. */
 static const struct {
 	const char *what, *steps;
@@ -22,9 +22,13 @@ static const struct {
 	{ "two, but not in a row", "rL pLC pLL pLC", DNSBL_LISTS_ALL },
 	{ "a silent look between", "rL pLC pUU pLC", DNSBL_LISTS_ALL },
 	{ "a clean random name does not bring it back", "rL rC rC rC", DNSBL_LISTS_ALL },
-	{ "lists nothing", "pCC", DNSBL_LISTS_NONE },
+	{ "lists nothing any more", "pLC pCC", DNSBL_LISTS_NONE },
+	{ "never had the test point", "pCC pCC", DNSBL_GOOD },
+	{ "never, three times", "pCC pCC pCC", DNSBL_LISTS_NONE },
+	{ "never, but it lists somebody", "pCC pCC aL pCC pCC", DNSBL_GOOD },
+	{ "never, and it lists nobody", "pCC pCC aC pCC", DNSBL_LISTS_NONE },
 	{ "lists nothing, and needs not", "qCC", DNSBL_GOOD },
-	{ "and comes back", "pCC pLC pLC", DNSBL_GOOD },
+	{ "and comes back", "pLC pCC pLC pLC", DNSBL_GOOD },
 	{ "silent twice", "pUU pUU", DNSBL_GOOD },
 	{ "silent three times", "pUU pUU pUU", DNSBL_SILENT },
 	{ "half silent three times", "pLU pLU pLU", DNSBL_SILENT },
@@ -32,6 +36,7 @@ static const struct {
 	{ "the worst stays while it is silent", "pLL pUU pUU pUU", DNSBL_LISTS_ALL },
 	{ "19 errors", "*19 aU", DNSBL_GOOD },
 	{ "20 errors", "*20 aU", DNSBL_FAILING },
+	{ "20 about the same", "*20 sU", DNSBL_GOOD },
 	{ "half of 20", "*10 aC *10 aU", DNSBL_GOOD },
 	{ "more than half", "*10 aC *11 aU", DNSBL_FAILING },
 	{ "errors of two minutes", "*15 aU +60 *15 aU", DNSBL_GOOD },
@@ -61,8 +66,10 @@ step(struct dnsbl_health *h, const char *p, int64_t now_ms)
 		dnsbl_probed(
 		    h, DNSBL_PROBE_OFF, DNSBL_UNKNOWN, DNSBL_UNKNOWN, now_ms);
 		break;
+	case 's':
 	case 'a':
-		dnsbl_answered(h, state_of(p[1]), now_ms);
+		dnsbl_answered(
+		    h, state_of(p[1]), p[0] == 's' ? 1 : (uint64_t)now_ms, now_ms);
 		break;
 	case 'r':
 		dnsbl_random_answered(h, state_of(p[1]), now_ms, now_ms);
