@@ -4,6 +4,7 @@
  * nothing about a client. */
 #include "common/auth/spf_record.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 
 #include "common/base/xalloc.h"
@@ -155,20 +156,16 @@ read_network(struct str value, struct spf_term *t, struct err *err)
 
 	if (rc != 0)
 		return -1;
-	/* Our own reader of addresses knows more spellings than the ABNF: brackets and
-	 * mapped addresses as IPv4. */
-	for (size_t i = 0; i < value.len; i++)
-		if (value.p[i] != '.' && !ascii_digit(value.p[i]) &&
-		    (!v6 ||
-			(value.p[i] != ':' &&
-			    !(ascii_lower(value.p[i]) >= 'a' &&
-				ascii_lower(value.p[i]) <= 'f'))))
-			return err_set(err, "\"%.*s\" is no network", STR_ARG(whole));
-	if (!ip_parse(value, &t->ip) || (!v6 && t->ip.family != AF_INET) ||
-	    (v6 && !str_has(value, ':')))
+	/* ip_parse() knows more spellings than the ABNF, and makes a mapped address
+	 * IPv4's: here it is a network of IPv6, which no IPv4 client matches (5). */
+	char text[IP_TEXT_MAX];
+	if (value.len >= sizeof(text))
 		return err_set(err, "\"%.*s\" is no network", STR_ARG(whole));
-	if (v6 && t->ip.family == AF_INET) /* 5: a mapped address is IPv4's alone */
-		t->ip.family = 0;
+	memcpy(text, value.p, value.len);
+	text[value.len] = '\0';
+	t->ip.family = v6 ? AF_INET6 : AF_INET;
+	if (inet_pton(t->ip.family, text, t->ip.b) != 1)
+		return err_set(err, "\"%.*s\" is no network", STR_ARG(whole));
 	return 0;
 }
 
@@ -263,7 +260,7 @@ read_modifier(struct str name, struct str value, struct spf_record *r, struct er
 	else if (str_is_nocase(name, "exp"))
 		known = &r->exp;
 	if (known == NULL) /* 6: unknown modifiers are ignored, if well-formed */
-		return spf_macros_check(value, false, &m, err);
+		return spf_macros_check(value, true, &m, err);
 	if (known->given) /* 6: at most once each */
 		return err_set(err, "\"%.*s=\" stands twice", STR_ARG(name));
 	if (check_spec(value, &m, err) != 0)

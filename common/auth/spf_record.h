@@ -37,7 +37,7 @@ struct spf_term {
 	bool foreign;
 	bool uses_p;
 	unsigned prefix4, prefix6; /* of a, mx, ip4, ip6 */
-	struct ip ip; /* of ip4, ip6; never mapped */
+	struct ip ip; /* of ip4, ip6; a mapped one stays IPv6 */
 };
 
 struct spf_modifier { /* redirect, exp */

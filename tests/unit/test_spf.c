@@ -30,7 +30,7 @@ static const char *const good_records[] = {
 	"redirect=a.example",
 	"v=spf1 exists:%{S12R.-+,/_=}.example -all exp=why.%{d}",
 	"v=spf1 a:foo:bar/baz.mail.example a:a.1-2.x-y -all",
-	"v=spf1 unknown=anything/at:all%%%_%- x.y-z_1=%{h} -all",
+	"v=spf1 unknown=anything/at:all%%%_%- x.y-z_1=%{h}%{c} -all",
 };
 
 START_TEST(record_good)
@@ -243,6 +243,7 @@ static const struct zone_row {
 	{ "joe.own.example", DNS_TXT, "v=spf1 ip4:192.0.2.1 -all" },
 	{ "dom.example", DNS_TXT, "v=spf1 include:_spf.%{d} -all" },
 	{ "_spf.dom.example", DNS_TXT, "v=spf1 ip4:192.0.2.1 -all" },
+	{ "mapped.example", DNS_TXT, "v=spf1 ip6:::ffff:192.0.2.1/0 -all" },
 	{ "soft.example", DNS_TXT, "v=spf1 ip4:198.51.100.1 ~all" },
 	{ "neutral.example", DNS_TXT, "v=spf1 ip4:198.51.100.1" },
 	{ "exp.example", DNS_TXT, "v=spf1 -all exp=why.%{d}" },
@@ -393,6 +394,8 @@ static const struct {
 	{ V4, "u@own.example", SPF_PASS, false, NULL, NULL },
 	{ V4, "joe@owninc.example", SPF_PASS, false, NULL, NULL },
 	{ V4, "u@dom.example", SPF_PASS, true, NULL, NULL },
+	{ V6, "u@mapped.example", SPF_PASS, false, NULL, NULL },
+	{ V4, "u@mapped.example", SPF_FAIL, false, NULL, NULL },
 	{ V4, "u@soft.example", SPF_SOFTFAIL, false, "~all", NULL },
 	{ V4, "u@neutral.example", SPF_NEUTRAL, false, "default", NULL },
 	{ V4, "u@nothing.example", SPF_NONE, false, "", "" },
