@@ -79,12 +79,15 @@ conn_free(void *self, void *conn)
 	free(conn);
 }
 
+/* Never empty: a field without a name is nobody's. */
 static const char *
 id_of(const struct check_facts *facts)
 {
 	const char *set = facts->view->access.authserv_id;
 
-	return set[0] != '\0' ? set : facts->own_names[0];
+	for (size_t i = 0; set[0] == '\0' && i < 2; i++)
+		set = facts->own_names[i];
+	return set[0] != '\0' ? set : "localhost";
 }
 
 static void
