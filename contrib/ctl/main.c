@@ -11,6 +11,7 @@
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/explain.h"
 #include "contrib/ctl/licenses.h"
+#include "contrib/ctl/penalty.h"
 #include "contrib/ctl/stats.h"
 #include "contrib/ctl/status.h"
 #include "contrib/ctl/test.h"
@@ -29,6 +30,8 @@ static const struct ctl_command commands[] = {
 	    "add [--map NAME] [--expires DATE] [--note TEXT] KEY VALUE | del KEY | list "
 	    "[PART] | log [-n N] | replay [--map MAP] LOG ...",
 	    "edit a shared access map; judge logged envelopes anew", ctl_access },
+	{ "penalty", "[-c FILE] [--json] list [NETWORK] | clear NETWORK",
+	    "tell which networks are refused for their misbehaviour; lift it", ctl_penalty },
 	{ "status", "[-c FILE] [--json] [--timeout DURATION] [DAEMON ...]",
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",

@@ -4,6 +4,7 @@
 """Rates, concurrency and penalties of two postern-access on one Redis server, as on two
 hosts: what one counted holds at the other; a host that is killed leaves its places; when the
 server goes, each host counts alone."""
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from milter import Mta  # noqa: E402
-from proc import BUILD, Dir, Proc, gone, wait_for  # noqa: E402
+from proc import BUILD, Dir, Proc, gone, run, wait_for  # noqa: E402
 from redis_server import Redis  # noqa: E402
 from tap import Skip, Tap, skip_all  # noqa: E402
 
@@ -290,6 +291,45 @@ class Test:
 			with self.a.link(who) as c:
 				assert c.mail("") == "y421 4.7.0 flooded"      # refuse mail: nobody can know yet
 
+	def lifted(self):
+		conf = self.tmp / "a.conf"
+		who = self.client()
+		net = who[:-1] + "0/24"
+		with self.case("posternctl lists the penalties and lifts one"):
+			with self.a.link(who) as c:
+				assert c.mail(self.sender()) == "c" and c.rcpt("trap@local.example") == "c"
+			status, out, err = run([BUILD / "posternctl", "penalty", "list", "-c", conf])
+			assert status == 0 and re.search(rf"(?m)^{net}\ttrap\tsince .*Z\tuntil .*Z\tweight 1$", out), (status, out, err)
+			assert "\tharvest\t" in out and "\tflood\t" in out and "\tearly\t" in out, out
+			status, out, err = run([BUILD / "posternctl", "penalty", "list", "-c", conf, "--json", who])
+			row, = json.loads(out)
+			assert (row["network"], row["kind"], row["weight"]) == (net, "trap", 1), row
+			assert self.b.mail(who, self.sender()).startswith("y554")
+			assert run([BUILD / "posternctl", "penalty", "clear", "-c", conf, who])[0] == 0
+			assert self.b.mail(who, self.sender()) == "c" and self.a.mail(who, self.sender()) == "c"
+			assert run([BUILD / "posternctl", "penalty", "clear", "-c", conf, who])[0] == 1
+		with self.case("posternctl penalty without sense"):
+			for argv in ((), ("clear",), ("clear", "mx.example"), ("list", "1.2.3.4", "5.6.7.8"), ("drop",)):
+				assert run([BUILD / "posternctl", "penalty", *argv])[0] == 64, argv
+
+	def at_connect(self):
+		text = (self.tmp / "a.conf").read_text().replace("refuse mail", "refuse connect").replace("a.sock", "d.sock")
+		conf = self.tmp.write("d.conf", text)
+		p = Proc([BUILD / "postern-access", "-f", "-c", conf], self.tmp / "d.log")
+		p.wait_listen(f"unix:{self.tmp}/d.sock")
+		with self.case("refuse connect: a penalty is told at the door"):
+			who = self.client()
+			with self.a.link(who) as c:
+				assert c.mail(self.sender()) == "c"
+				c.rcpt("trap@local.example")     # its own rate may be used up: it counts all the same
+			m = Mta(f"unix:{self.tmp}/d.sock", 20)
+			with m:
+				m.negotiate()
+				m.macros("C", j="gate.example", client_addr=who)
+				r = Link.text(m.connect(f"[{who}]", who))
+				assert r.startswith("y554 5.7.1 Your network wrote to addresses"), r
+			assert p.stop() == 0
+
 	def alone(self):
 		with self.case("without the server each host counts for itself, and says so"):
 			self.redis.kill()
@@ -335,6 +375,8 @@ def main():
 	t.envelopes()
 	t.from_map()
 	t.penalties()
+	t.lifted()
+	t.at_connect()
 	t.healed()
 	t.alone()
 	t.tap.done()
