@@ -104,7 +104,12 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-# Where a program finds what is installed beside it.
+# Where a program finds what is installed beside it: built anew when PREFIX is another.
+$(BUILD)/prefix: FORCE
+	@mkdir -p $(@D)
+	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
+
+$(BUILD)/policy/settings_greylist.o: $(BUILD)/prefix
 $(BUILD)/policy/settings_greylist.o: CPPFLAGS += -DPOSTERN_SHARE='"$(PREFIX)/share/postern"'
 
 # Texts that a source takes in as they are.
@@ -175,6 +180,6 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-fuzz
 
-.PHONY: all help deps demo check tests bench fuzz fuzzers install clean
+.PHONY: FORCE all help deps demo check tests bench fuzz fuzzers install clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name peers -prune -o -type f -name '*.d' -print 2>/dev/null)

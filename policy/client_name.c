@@ -38,6 +38,9 @@ static const struct word certain[] = {
 	{ "residential", ANYWHERE }, { "subscriber", ANYWHERE },
 	{ "unassigned", WHOLE_RUN }, { "unallocated", WHOLE_RUN },
 	{ "unused", WHOLE_RUN },
+	/* one domain for thousands of tenants */
+	{ "vps", WHOLE_RUN }, { "vds", WHOLE_RUN }, { "vmi", WHOLE_RUN },
+	{ "kvm", WHOLE_RUN }, { "droplet", ANYWHERE },
 };
 
 /* Labels of their own, behind the host's. */

@@ -212,8 +212,10 @@ run_of_octets(struct str run, const uint8_t *b, size_t n)
 {
 	char text[OCTETS_TEXT_MAX];
 
+	if (run.len < 4)
+		return false;
 	for (int back = 0; back < 2; back++) {
-		if (run.len >= 4 && str_eq(run, octets_text(b, n, PLAIN, back, text)))
+		if (str_eq(run, octets_text(b, n, PLAIN, back, text)))
 			return true;
 		struct str padded = octets_text(b, n, PADDED, back, text);
 		if (run.len >= padded.len &&
@@ -233,7 +235,7 @@ hex_part4(struct str s, const uint8_t b[4])
 
 	for (size_t i = 0; i < n_hex; i++)
 		for (size_t n = 2; n <= 3; n++)
-			for (size_t k = 0; k + n <= 4; k++)
+			for (size_t k = 0; hex[i].len == 2 * n && k + n <= 4; k++)
 				if (str_eq(str_sub(s, hex[i].at, hex[i].at + hex[i].len),
 					octets_text(b + k, n, HEX, false, text)))
 					return true;

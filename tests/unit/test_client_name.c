@@ -105,6 +105,8 @@ static const struct row {
 	{ "81.2.69.142", "x4711.static.isp.example", true },
 	{ "81.2.69.142", "vm3021.vps.hoster.example", true },
 	{ "81.2.69.142", "catv77.isp.example", true },
+	{ "81.2.69.142", "vmi1234567.hoster.example", true },
+	{ "81.2.69.142", "vps-0a1b2c3d.hoster.example", true },
 	{ "81.2.69.142", "pppoe-123.isp.example", true },
 	{ "81.2.69.142", "001122aabbcc.isp.example", true },
 	{ "81.2.69.142", "wimax-99.isp.example", true },
