@@ -130,21 +130,34 @@ sentinel_up(struct rig_watched *w, int i, const char *options)
 	return rc;
 }
 
-int
-rig_watched_up(struct rig_watched *w, const char *options, const char *sentinel_options)
+static int
+watched_try(struct rig_watched *w, const char *options, const char *sentinel_options)
 {
-	int rc = 0;
+	unsigned ports[5];
+	int rc = rig_ports(ports, 5);
 
 	memset(w, 0, sizeof(*w));
-	for (int i = 0; i < 2; i++)
-		w->port[i] = rig_port();
-	for (int i = 0; i < 3; i++)
-		w->sentinel_port[i] = rig_port();
+	memcpy(w->port, ports, sizeof(w->port));
+	memcpy(w->sentinel_port, ports + 2, sizeof(w->sentinel_port));
 	for (int i = 0; i < 2 && rc == 0; i++)
 		rc = server_up(w, i, options, true);
 	for (int i = 0; i < 3 && rc == 0; i++)
 		rc = sentinel_up(w, i, sentinel_options);
 	return rc == 0 && (sentinel_options[0] != '\0' || until(in_step, w)) ? 0 : -1;
+}
+
+/* A port that was free may be somebody's by the time that it is bound. */
+#define TRIES 3
+
+int
+rig_watched_up(struct rig_watched *w, const char *options, const char *sentinel_options)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (watched_try(w, options, sentinel_options) == 0)
+			return 0;
+		rig_watched_remove(w);
+	}
+	return -1;
 }
 
 void
@@ -229,18 +242,15 @@ node_up(struct rig_cluster *c, int i, unsigned bus)
 	return 0;
 }
 
-int
-rig_cluster_up(struct rig_cluster *c, int n)
+static int
+cluster_try(struct rig_cluster *c, int n)
 {
-	unsigned bus[4] = { 0 };
-	int rc = 0;
+	unsigned ports[8], *bus = ports + 4;
+	int rc = rig_ports(ports, 8);
 
 	memset(c, 0, sizeof(*c));
 	c->n = n;
-	for (int i = 0; i < n; i++) {
-		c->port[i] = rig_port();
-		bus[i] = rig_port();
-	}
+	memcpy(c->port, ports, sizeof(c->port));
 	for (int i = 0; i < n && rc == 0; i++) {
 		rc = node_up(c, i, bus[i]);
 		if (rc == 0)
@@ -253,6 +263,17 @@ rig_cluster_up(struct rig_cluster *c, int n)
 		rc = command(&c->server[0], "CLUSTER MEET 127.0.0.1 %u %u", c->port[i],
 		    bus[i]);
 	return rc == 0 && until(cluster_whole, c) ? 0 : -1;
+}
+
+int
+rig_cluster_up(struct rig_cluster *c, int n)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (cluster_try(c, n) == 0)
+			return 0;
+		rig_cluster_remove(c);
+	}
+	return -1;
 }
 
 void

@@ -118,19 +118,37 @@ answers(const struct rig_server *s)
 	return good;
 }
 
+#define PORTS_MAX 16
+
+/* All are bound before any is given back. */
+int
+rig_ports(unsigned *out, int n)
+{
+	int fd[PORTS_MAX], rc = 0;
+
+	for (int i = 0; i < n && i < PORTS_MAX; i++) {
+		struct sockaddr_in sin = { .sin_family = AF_INET,
+			.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		socklen_t len = sizeof(sin);
+
+		fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd[i] < 0 || bind(fd[i], (struct sockaddr *)&sin, sizeof(sin)) != 0 ||
+		    getsockname(fd[i], (struct sockaddr *)&sin, &len) != 0)
+			rc = -1;
+		out[i] = ntohs(sin.sin_port);
+	}
+	for (int i = 0; i < n && i < PORTS_MAX; i++)
+		if (fd[i] >= 0)
+			close(fd[i]);
+	return n <= PORTS_MAX ? rc : -1;
+}
+
 unsigned
 rig_port(void)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(sin);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool good = fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 &&
-	    getsockname(fd, (struct sockaddr *)&sin, &len) == 0;
+	unsigned port;
 
-	if (fd >= 0)
-		close(fd);
-	return good ? ntohs(sin.sin_port) : 0;
+	return rig_ports(&port, 1) == 0 ? port : 0;
 }
 
 int

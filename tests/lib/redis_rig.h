@@ -27,6 +27,8 @@ struct rig_server {
 
 /* A TCP port of 127.0.0.1 that is free now; 0: there is none. */
 unsigned rig_port(void);
+/* n of them, no two alike.  0 or -1. */
+int rig_ports(unsigned *out, int n);
 
 /* Outside of tests, 0 or -1.  _up: a directory, and (options not NULL) a server in it.
  */
