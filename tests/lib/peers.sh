@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Unpacks a real server for the tests, without installing it:
 #
-#	peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|slapd
+#	peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|stunnel|slapd
 #
 # prints the directory that holds its files (build/peers/NAME by default, PEERS_DIR names
 # another parent).  Packages and those libraries of theirs that this host lacks come from
@@ -17,10 +17,11 @@ sendmail) packages="sendmail-bin sendmail-base sendmail-cf m4" ;;
 spamassassin) packages="spamassassin" ;; # for its rules: what it would need to run is left
 opendkim) packages="opendkim opendkim-tools" ;;
 rspamd) packages="rspamd" ;;
+stunnel) packages="stunnel4" ;;
 clamav) packages="clamav-daemon clamav-milter clamav-base" ;;
 redis) packages="redis-server redis-tools" ;;
 slapd) packages="slapd" ;;
-*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|slapd" >&2; exit 64 ;;
+*) echo "usage: peers.sh postfix|sendmail|opendkim|redis|spamassassin|rspamd|clamav|stunnel|slapd" >&2; exit 64 ;;
 esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)

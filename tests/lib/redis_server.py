@@ -40,7 +40,7 @@ class Redis:
 		try:
 			with connect(str(self.socket), 5) as s:
 				s.sendall(b"PING\r\n")
-				return s.recv(64).startswith(b"+PONG")
+				return s.recv(64).startswith((b"+PONG", b"-NOAUTH"))
 		except OSError:
 			return False
 

@@ -20,6 +20,7 @@
 #define T0 RIG_T0
 
 static struct rig_server common; /* of the whole program, for what does not harm it */
+static char common_address[32]; /* its TCP port */
 static struct rig_server own; /* of one test */
 
 static struct store_conf
@@ -27,6 +28,7 @@ common_conf(void)
 {
 	ck_assert_str_eq(rig_server_ask(&common, "FLUSHALL"), "OK");
 	struct store_conf conf = rig_server_conf(&common);
+	conf.address = common_address;
 	conf.deadline_ms = 20000; /* meaning is tested, not time */
 	return conf;
 }
@@ -92,75 +94,6 @@ START_TEST(authenticates)
 		ck_assert_int_eq(
 		    rig_ask(s, "x", NULL).state, l->works ? STORE_OK : STORE_DOWN);
 	store_close(s);
-	free(file);
-}
-END_TEST
-
-static bool
-no_entry(void *arg, struct str key, struct str value)
-{
-	(void)arg, (void)key, (void)value;
-	return false;
-}
-
-/* The example that is shipped allows all that we do, and nothing else. */
-static const struct role {
-	const char *user;
-	enum store_state triples, maps; /* maps: to enter something */
-} roles[] = {
-	{ "postern", STORE_OK, STORE_OK },
-	{ "postern-incoming", STORE_OK, STORE_DOWN },
-	{ "postern-content", STORE_DOWN, STORE_DOWN },
-};
-
-START_TEST(shipped_acl)
-{
-	struct store_conf conf = rig_server_conf(&own);
-	char *file = xasprintf("%s/password", own.dir);
-	char *options = xasprintf("aclfile %s/users.acl", own.dir);
-	char *copy = xasprintf(
-	    "sed 's/CHANGE-ME/secret/' contrib/redis/users.acl >%s/users.acl", own.dir);
-	struct ipnet net = rig_net("192.0.2.0/24");
-	struct err err = { .text = "" };
-	int64_t version;
-
-	ck_assert_int_eq(system(copy), 0);
-	write_file(file, "secret\n");
-	rig_server_start(&own, options);
-	ck_assert(strncmp(rig_server_ask(&own, "PING"), "-NOAUTH", 7) == 0);
-	conf.user = roles[_i].user;
-	conf.password_file = file;
-	struct store *s = rig_opened(&conf, NULL);
-	ck_assert_int_eq(rig_ask(s, "x", NULL).level, 1);
-	ck_assert_int_eq(
-	    rig_event_of(store_event_add(s, &net, EVENT_VIRUS, 1, 60, T0)).weight, 1);
-	ck_assert_uint_eq(rig_stats_of(s).entries, 2);
-	ck_assert_int_eq(
-	    rig_note_of(store_note_put(s, NOTE_LIST, STR("n"), STR("t"), 60, T0)).state,
-	    STORE_OK);
-	ck_assert_int_eq(
-	    rig_hold_of(store_hold_take(s, STR("n"), STR("t"), 1, 60, T0)).state,
-	    STORE_OK);
-	ck_assert_int_eq(rig_hold_of(store_hold_drop(s, STR("n"), STR("t"), T0)).held, 0);
-	ck_assert_int_eq(rig_map_of(store_map_version(s, STR("m"))).state, STORE_OK);
-	ck_assert_int_eq(
-	    store_map_read(s, STR("m"), &version, no_entry, NULL, &err), 0);
-	ck_assert_uint_eq(rig_counted("postern_store_redis_errors_total"), 0);
-	ck_assert_int_eq(
-	    rig_map_of(store_map_set(s, STR("m"), STR("k"), STR("v"), STR(""), T0))
-		.state,
-	    roles[_i].maps);
-	ck_assert_int_eq(rig_greylist_of(store_greylist_check(s, &net, STR("c"),
-					     STR("k"), &rig_times, T0))
-			     .state,
-	    roles[_i].triples);
-	store_close(s);
-	conf.prefix = "other";
-	s = rig_opened(&conf, NULL);
-	ck_assert_int_eq(rig_ask(s, "x", NULL).state, STORE_DOWN);
-	store_close(s);
-	free(copy);
-	free(options);
 	free(file);
 }
 END_TEST
@@ -595,7 +528,11 @@ main(void)
 
 	if (why != NULL)
 		return rig_server_skip(why);
-	if (rig_server_up(&common, "") != 0) {
+	char port[32];
+	unsigned number = rig_port();
+	snprintf(port, sizeof(port), "port %u", number);
+	snprintf(common_address, sizeof(common_address), "127.0.0.1:%u", number);
+	if (rig_server_up(&common, port) != 0) {
 		fprintf(stderr, "redis-server does not run\n");
 		return EXIT_FAILURE;
 	}
@@ -608,7 +545,6 @@ main(void)
 	tcase_set_timeout(bare, 60);
 	tcase_set_timeout(shared, 60);
 	ADD(bare, authenticates, N(logins));
-	ADD(bare, shipped_acl, N(roles));
 	ADD(bare, over_tcp, 1);
 	ADD(bare, address, N(addresses));
 	ADD(bare, bad_settings, 1);

@@ -129,10 +129,11 @@ START_TEST(many_masters)
 	static char octets[STORE_NODES_MAX * 80 + 200];
 	struct store_address from = { .ip = "192.0.2.9", .port = 1 };
 	struct err err;
-	int n = STORE_NODES_MAX + _i, len = sprintf(octets, "*%d\r\n", n);
+	int n = STORE_NODES_MAX + _i;
+	int len = snprintf(octets, sizeof(octets), "*%d\r\n", n);
 
 	for (int i = 0; i < n; i++)
-		len += sprintf(octets + len,
+		len += snprintf(octets + len, sizeof(octets) - (size_t)len,
 		    "*3\r\n:%d\r\n:%d\r\n*2\r\n$9\r\n192.0.2.1\r\n:%d\r\n", i, i, i + 1);
 	redisReply *r = read_reply(octets, (size_t)len);
 	ck_assert_ptr_nonnull(r);
