@@ -115,6 +115,8 @@ greylist_try(struct greylist_triple *triple, struct greylist_client *client,
 	*expires_triple = *expires_client = 0;
 	not_in_future(&triple->first, now);
 	not_in_future(&triple->last, now);
+	if (times->voided > client->voided)
+		client->voided = times->voided;
 	client_forget(client, times, now);
 	if (client_whitelisted(client, times, now)) {
 		client->last = now;

@@ -29,6 +29,7 @@ struct greylist_times {
 	int64_t keep; /* seconds a known triple lives after its last mail */
 	int64_t auto_whitelist; /* confirmed triples that whitelist a client; 0: never */
 	int64_t whitelist_keep; /* seconds after the client's last mail */
+	int64_t voided; /* wall seconds of the newest hit that the caller knows of; 0: none */
 };
 
 enum greylist_state {
@@ -60,8 +61,8 @@ struct greylist_client {
 	                   count; 0: none */
 };
 
-/* Apply one try.  Both records are changed in place; the caller raises client->voided
- * beforehand when it knows of a newer hit.  *expires_* = wall seconds after which the
+/* Apply one try.  Both records are changed in place; times->voided raises
+ * client->voided, and so does the caller beforehand when it finds a newer hit.  *expires_* = wall seconds after which the
  * record may be forgotten; 0: the try did not change it, nothing is to be written.  A
  * clock that stepped back never blocks a triple for longer than one delay: stored times
  * in the future are taken as now. */

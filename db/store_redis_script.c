@@ -327,7 +327,7 @@ greylist_args(struct store_command *c, const char *prefix,
 	add_number(c, times->keep);
 	add_number(c, times->auto_whitelist);
 	add_number(c, times->whitelist_keep);
-	add_number(c, voided);
+	add_number(c, voided > times->voided ? voided : times->voided);
 }
 
 void

@@ -144,15 +144,13 @@ at_rcpt_later(const struct settings_greylist *set, const struct greylist_facts *
 unsigned
 greylist_asks(const struct settings_greylist *set, const struct greylist_facts *facts)
 {
-	unsigned asks = GREYLIST_ASK_SPF;
+	unsigned asks = GREYLIST_ASK_SPF | GREYLIST_ASK_EVENTS;
 
 	if (free_exemption(set, facts) != NULL)
 		return 0;
 	/* only a block can keep this mail at RCPT: without one nothing matters */
 	if (at_rcpt_later(set, facts) && set->block == 0)
 		return 0;
-	if (set->block > 0)
-		asks |= GREYLIST_ASK_EVENTS;
 	if (set->correspondents && !greylist_null_sender(facts->client.sender))
 		asks |= GREYLIST_ASK_CORRESPONDENT;
 	if (set->allowlists.n > 0)
@@ -193,6 +191,18 @@ block(struct greylist_query *out, const struct settings_greylist *set,
 		return;
 	block_by(out, set, &facts->virus, 1, now, "virus");
 	block_by(out, set, &facts->spam, set->block_spam, now, "spam");
+}
+
+/* The newest hit that takes whitelisting away: spam when it is more than a slip. */
+static int64_t
+newest_hit(const struct settings_greylist *set, const struct greylist_facts *facts)
+{
+	int64_t last =
+	    facts->trap.last > facts->virus.last ? facts->trap.last : facts->virus.last;
+
+	return facts->spam.weight >= set->block_spam && facts->spam.last > last
+	    ? facts->spam.last
+	    : last;
 }
 
 static void
@@ -242,7 +252,8 @@ greylist_want(const struct settings_greylist *set, const struct greylist_facts *
 		.window = set->window,
 		.keep = set->keep,
 		.auto_whitelist = set->auto_whitelist,
-		.whitelist_keep = set->whitelist_keep };
+		.whitelist_keep = set->whitelist_keep,
+		.voided = newest_hit(set, facts) };
 	make_key(facts, out);
 }
 

@@ -7,7 +7,8 @@
  *     ... fill in what asks names; what cannot be had stays zero ...
  *     greylist_want(&view.greylist, &facts, now, &query);
  *     if (query.trap_hit)         store_event_add(EVENT_TRAP, &query.network)
- *     if (query.ask)              answer = store_greylist_check(&query...)
+ *     if (query.ask)              answer = store_greylist_check(&query...), without the
+ *                                 network where the events are facts
  *     verdict = greylist_judge(&view.greylist, &query, answer, now);
  *
  * Who the client is: policy/greylist_identity.h; which senders are the same:

@@ -128,7 +128,8 @@ ask(struct judged *j, struct judge_message *m, struct milter_session *s, int64_t
 		    m->store, &j->facts.client.ip, m->authenticated, EVENT_TRAP, set);
 	if (!j->query.ask || m->store == NULL || m->budget_ms <= 0)
 		return;
-	j->check = store_greylist_check(m->store, &j->query.network,
+	/* Events about the network are among the facts: not asked for again. */
+	j->check = store_greylist_check(m->store, NULL,
 	    (struct str){ j->query.client, j->query.client_len },
 	    (struct str){ j->query.key, j->query.key_len }, &j->query.times, now);
 }

@@ -20,6 +20,7 @@
 #include "common/base/xalloc.h"
 #include "db/store_redis_link.h"
 #include "milters/greylist/greylist.h"
+#include "tests/lib/dnsd.h"
 #include "tests/lib/mta.h"
 #include "tests/lib/redis_rig.h"
 
@@ -144,7 +145,7 @@ ask_redis(struct link *l, unsigned n)
 		.now = 1800000000,
 		.client = STR("n198.51.100.0/24"),
 		.key = { key, (size_t)len },
-		.times = { 300, 172800, 3024000, 5, 3024000 } };
+		.times = { 300, 172800, 3024000, 5, 3024000, 0 } };
 
 	store_command_init(&c);
 	store_command_script(&c, STORE_SCRIPT_GREYLIST, digest);
@@ -291,7 +292,7 @@ compare(struct side *milter, struct side *redis, int n_links, int32_t *samples)
 }
 
 static pid_t
-start_milter(const struct rig_server *server, const char *conf, const char *sock)
+start_milter(const struct rig_server *server, unsigned dns, const char *conf, const char *sock)
 {
 	const char *build = getenv("BUILD");
 	char *program = xasprintf("%s/postern-greylist", build == NULL ? "build" : build);
@@ -301,9 +302,10 @@ start_milter(const struct rig_server *server, const char *conf, const char *sock
 		die(conf);
 	fprintf(f,
 	    "run { host bench.example; log stderr; log-level warn }\n"
+	    "dns { servers 127.0.0.1:%u }\n"
 	    "state { engine redis; redis \"unix:%s\" }\n"
 	    "greylist { socket \"unix:%s\" }\n",
-	    server->socket, sock);
+	    dns, server->socket, sock);
 	fclose(f);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -320,14 +322,14 @@ start_milter(const struct rig_server *server, const char *conf, const char *sock
 static void
 learn_script(const struct rig_server *server)
 {
-	static char none[] = "", prefix[] = "bare";
+	struct store_address to;
 	char *address = xasprintf("unix:%s", server->socket);
 	struct store_link link = { .c = NULL };
 	struct err err;
 
-	redis_conf = (struct store_link_conf){ .user = none, .password = none, .prefix = prefix };
-	if (!store_address_parse(str_of(address), &redis_conf.address) ||
-	    store_link_open(&link, &redis_conf, clock_mono_ms() + 5000, &err) != 0)
+	redis_conf = (struct store_link_conf){ .user = "", .password = "", .prefix = "bare" };
+	if (!store_address_parse(str_of(address), &to) ||
+	    store_link_open(&link, &redis_conf, &to, clock_mono_ms() + 5000, &err) != 0)
 		die("no link to the server");
 	memcpy(digest, link.digest[STORE_SCRIPT_GREYLIST], sizeof(digest));
 	store_link_close(&link);
@@ -343,6 +345,7 @@ main(void)
 	const char *missing = rig_server_missing();
 	struct rig_server server = { .pid = 0 };
 	int32_t *samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
+	struct err err;
 
 	if (missing != NULL || rig_server_up(&server, "maxmemory 0") != 0) {
 		printf("greylist: no redis-server: %s\n", missing != NULL ? missing : "it does not run");
@@ -351,7 +354,11 @@ main(void)
 	}
 	char *conf = xasprintf("%s/conf", server.dir), *sock = xasprintf("%s/g.sock", server.dir);
 	char *spec = xasprintf("unix:%s", sock);
-	pid_t pid = start_milter(&server, conf, sock);
+	/* No SPF: an answer that the resolver keeps. */
+	struct dnsd *dns = dnsd_start(STR("example SOA 3600 ns.example 3600\n"), 0, &err);
+	if (dns == NULL)
+		die(err.text);
+	pid_t pid = start_milter(&server, dnsd_port(dns), conf, sock);
 	learn_script(&server);
 	for (int i = 0; i < LINKS_MAX; i++) {
 		struct side *sides[] = { &milter, &redis };
@@ -371,6 +378,7 @@ main(void)
 	}
 	kill(pid, SIGTERM);
 	waitpid(pid, NULL, 0);
+	dnsd_stop(dns);
 	unlink(conf);
 	rig_server_remove(&server);
 	free(spec);

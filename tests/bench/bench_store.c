@@ -21,7 +21,7 @@
 #define SAMPLES_MAX 2000000
 #define NOW INT64_C(1800000000)
 
-static const struct greylist_times times = { 300, 172800, 3024000, 0, 3024000 };
+static const struct greylist_times times = { 300, 172800, 3024000, 0, 3024000, 0 };
 
 struct client {
 	struct store *store;

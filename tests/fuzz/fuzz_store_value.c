@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void
 step(struct record *r)
 {
-	static const struct greylist_times times = { 300, 172800, 3024000, 5, 3024000 };
+	static const struct greylist_times times = { 300, 172800, 3024000, 5, 3024000, 0 };
 	const struct rate_args args = { 1, 10, 3, 60 };
 	const struct str text = STR("text");
 	const struct hold_args take = { 7, false, RECORD_PLACES_MAX, 60 };
