@@ -170,7 +170,7 @@ connection_show_client(struct connection *c, void (*then)(struct connection *c))
 
 	shown_now(c, &now);
 	/* What we see ourselves cannot have changed since the filters heard of it. */
-	if (now.forwarded == old->forwarded &&
+	if (c->chain != NULL && now.forwarded == old->forwarded &&
 	    (!now.forwarded ||
 		(ip_eq(&now.ip, &old->ip) && now.port == old->port &&
 		    same_text(now.name, old->name) &&
@@ -218,12 +218,17 @@ log_early(const struct connection *c)
 	logline_send(&l);
 }
 
-/* Name and pause are over: the filters' turn. */
+/* Name and pause are over: the filters' turn.  Of a tier they hear with its first mail,
+ * because until then nobody knows for whom it speaks. */
 static void
 ask_chain(struct connection *c)
 {
 	if (c->lookup != NULL || c->pause != NULL)
 		return;
+	if (c->trusted && !c->spoken_for) {
+		connection_answer(c, 220, "", "");
+		return;
+	}
 	shown_clear(&c->shown);
 	c->shown.ip = c->client.ip;
 	c->shown.port = c->client.port;
@@ -323,6 +328,7 @@ connection_on_xclient(void *arg, const struct session_attrs *a)
 
 	milter_chain_free(c->chain);
 	c->chain = NULL;
+	c->spoken_for = true;
 	connection_mail_clear(c);
 	free(c->client.helo);
 	c->client.helo = NULL;

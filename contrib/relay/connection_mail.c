@@ -132,7 +132,10 @@ on_helo(void *arg, struct str name, bool extended)
 	c->client.proto = extended ? "ESMTP" : "SMTP";
 	free(c->shown.helo); /* what the filters hear now, forwarded client or not */
 	c->shown.helo = xstrdup(c->client.helo);
-	milter_chain_helo(c->chain, c->client.helo, on_chain_helo, c);
+	if (c->chain != NULL)
+		milter_chain_helo(c->chain, c->client.helo, on_chain_helo, c);
+	else
+		answer_helo(c);
 }
 
 /* --- MAIL --- */

@@ -41,6 +41,7 @@ struct connection {
 	struct ip peer, local; /* as the kernel says: trust is judged by peer */
 	uint16_t peer_port, local_port;
 	bool trusted;
+	bool spoken_for; /* XCLIENT put another client in the place of the peer */
 	bool eof; /* the client sends no more */
 	bool closing; /* is being ended: no more callbacks into it */
 	bool busy; /* one of our functions is on the stack: do not free */
