@@ -169,7 +169,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%): $(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuz
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/postern
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/sbin
-	install -m 644 $(wildcard common/*.5 db/*.5 policy/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 $(wildcard common/*.5 db/*.5 policy/*.5 milters/*/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard milters/*/*.8 contrib/*/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
 	install -d $(DESTDIR)$(PREFIX)/share/postern/rules
 	install -m 644 $(wildcard policy/rules/*.cf) $(DESTDIR)$(PREFIX)/share/postern/rules
