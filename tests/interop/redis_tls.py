@@ -22,6 +22,7 @@ SHIPPED = ROOT / "contrib/redis"
 SECRET = "a long and random secret"
 CONF = """
 run {{ host {name}.example; log stderr }}
+dns {{ servers 127.0.0.1:9; timeout 100ms; deadline 100ms }}
 state {{ engine redis; redis 127.0.0.1:{port}; user postern-incoming; password-file "{secret}";
 	deadline 1s; budget 2s }}
 greylist {{ socket "unix:{dir}/{name}.sock"; delay 1s }}

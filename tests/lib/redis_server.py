@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from peers import unpacked
-from proc import Proc, connect, run, wait_for
+from proc import Proc, connect, free_port, run, wait_for
 
 
 class Redis:
@@ -63,3 +63,51 @@ class Redis:
 
 	def __exit__(self, *exc):
 		self.stop()
+
+
+class Server:
+	"""One server on a TCP port of 127.0.0.1; words: further arguments of the program."""
+	def __init__(self, tmp, name, options, *words):
+		self.tree = unpacked("redis")
+		self.own = Path(os.fspath(tmp)) / name
+		self.own.mkdir(exist_ok=True)
+		self.port = free_port()
+		self.env = {"LD_LIBRARY_PATH": os.pathsep.join(map(str, sorted(self.tree.glob("usr/lib/*-linux-gnu"))))}
+		self.conf = self.own / "redis.conf"
+		self.conf.write_text(f'port {self.port}\nbind 127.0.0.1\ndaemonize no\nsave ""\ndir {self.own}\n{options}\n')
+		self.argv = [self.tree / "usr/bin/redis-server", self.conf, *words]
+		self.start()
+
+	def start(self):
+		self.proc = Proc(self.argv, self.own / "log", env=self.env).wait_listen(f"inet:{self.port}@127.0.0.1")
+		return self
+
+	def cli(self, *words):
+		"""What redis-cli prints, or '' when the server is away."""
+		return run([self.tree / "usr/bin/redis-cli", "-h", "127.0.0.1", "-p", self.port, *words],
+		    env=self.env)[1].strip()
+
+
+class Watched:
+	"""A master, its replica and three sentinels; the master's name is postern."""
+	def __init__(self, tmp):
+		self.servers = [Server(tmp, "redis0", "repl-diskless-sync-delay 0")]
+		self.servers.append(Server(tmp, "redis1",
+		    f"repl-diskless-sync-delay 0\nreplicaof 127.0.0.1 {self.servers[0].port}"))
+		watch = f"sentinel monitor postern 127.0.0.1 {self.servers[0].port} 2\n" \
+		    "sentinel down-after-milliseconds postern 500\nsentinel failover-timeout postern 2000"
+		self.sentinels = [Server(tmp, f"sentinel{i}", watch, "--sentinel") for i in range(3)]
+		wait_for("sentinels and replica know each other", self.settled, 30)
+
+	def settled(self):
+		return "master_link_status:up" in self.servers[1].cli("INFO", "replication") and all(
+		    "status=ok" in t and "slaves=1,sentinels=3" in t
+		    for t in (s.cli("INFO", "sentinel") for s in self.sentinels))
+
+	def setting(self):
+		"""The statements of section state."""
+		return "sentinel " + " ".join(f"127.0.0.1:{s.port}" for s in self.sentinels) + "; master postern;"
+
+	def stop(self):
+		for s in self.sentinels + self.servers:
+			s.proc.stop()
