@@ -207,6 +207,8 @@ class Test:
 			assert [c.mail(self.sender()) for c in self.held] == ["c"] * 3
 			r = self.a.mail(self.client(), self.sender(), "stuck")
 			assert r == "y451 4.7.1 Too many messages at once: 3 are taken, try again later", r
+			self.stay = [self.a.link(self.client(), "stay") for _ in range(3)]
+			assert [c.mail(self.sender()) for c in self.stay] == ["c"] * 3
 			pids = [self.c.p.p.pid, *self.c.p.children()]
 			for pid in pids:
 				os.kill(pid, signal.SIGKILL)
@@ -216,6 +218,12 @@ class Test:
 	def healed(self):
 		with self.case("... and its places are free again by themselves"):
 			wait_for("free places", lambda: self.a.mail(self.client(), self.sender(), "stuck") == "c", 90)
+			# ... but not those of a host that lives
+			r = self.b.mail(self.client(), self.sender(), "stay")
+			assert r.startswith("y451 4.7.1 Too many messages at once"), r
+			for c in self.stay:
+				c.close()
+			wait_for("free places", lambda: self.b.mail(self.client(), self.sender(), "stay") == "c", 10)
 			print(f"# free {time.monotonic() - self.killed:.0f} s after the kill")
 
 	def from_map(self):
