@@ -29,6 +29,7 @@
 #define LINK_TIMEOUT                                                                   \
 	600 /* seconds of silence on a connection, and of a packet's rest */
 #define THREAD_STACK (1u << 20)
+#define BRIEF_MS 2 /* waits that hold up nobody: see milter_ping.h */
 #define PROGRESS_MS                                                                    \
 	4000 /* sendmail's limit between packets at end of message is 10 s */
 #define ESMTP_ARGS_MAX 64
@@ -129,6 +130,14 @@ milter_wait(struct milter_session *s, struct future *f, int64_t deadline_ms)
 	if (done || now_ms >= deadline_ms)
 		return done;
 	metric_add(&waits_total, 1);
+	/* A store nearby answers sooner than another thread could be had. */
+	if (deadline_ms - now_ms > BRIEF_MS)
+		done = future_wait(f, now_ms + BRIEF_MS);
+	if (done) {
+		metric_observe_us(&wait_time, clock_mono_us() - begin);
+		return true;
+	}
+	now_ms = clock_mono_ms();
 	milter_ping_blocked();
 	while (!done && now_ms < deadline_ms) {
 		int64_t slice = now_ms + PROGRESS_MS;

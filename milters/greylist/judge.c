@@ -82,7 +82,7 @@ facts_of(const struct judge_message *m, struct milter_session *s, struct str rcp
 		.recipient = rcpt };
 }
 
-/* Correspondents are asked for last: see ask_note. */
+/* Correspondents are asked for with the triple: see ask_note. */
 static void
 look_up(struct judge_message *m, const struct settings_greylist *set,
     const struct greylist_facts *facts, unsigned asks, int64_t now)
@@ -111,6 +111,22 @@ prepare(struct judged *j, struct judge_message *m, struct milter_session *s,
 		look_up(m, &j->view.greylist, &j->facts, j->asks, now);
 }
 
+/* Whether our user wrote to this sender: asked together with the triple, because most mail
+ * that has anything to ask is new. */
+static void
+ask_note(struct judged *j, struct judge_message *m, int64_t now)
+{
+	char name[GREYLIST_CORRESPONDENT_MAX];
+
+	if ((j->asks & GREYLIST_ASK_CORRESPONDENT) == 0 || j->query.exempt != NULL ||
+	    j->query.trap_hit)
+		return;
+	size_t len = greylist_correspondent_name(j->facts.recipient, sender_of(m), name);
+	if (len > 0)
+		j->note = store_note_get(
+		    m->store, NOTE_CORRESPONDENT, (struct str){ name, len }, now);
+}
+
 /* Then: with these facts the store is asked, unless the decision is made already or no
  * time is left. */
 static void
@@ -126,12 +142,14 @@ ask(struct judged *j, struct judge_message *m, struct milter_session *s, int64_t
 	if (j->query.trap_hit && !j->view.observe)
 		client_event_add(
 		    m->store, &j->facts.client.ip, m->authenticated, EVENT_TRAP, set);
-	if (!j->query.ask || m->store == NULL || m->budget_ms <= 0)
+	if (m->store == NULL || m->budget_ms <= 0)
 		return;
 	/* Events about the network are among the facts: not asked for again. */
-	j->check = store_greylist_check(m->store, NULL,
-	    (struct str){ j->query.client, j->query.client_len },
-	    (struct str){ j->query.key, j->query.key_len }, &j->query.times, now);
+	if (j->query.ask)
+		j->check = store_greylist_check(m->store, NULL,
+		    (struct str){ j->query.client, j->query.client_len },
+		    (struct str){ j->query.key, j->query.key_len }, &j->query.times, now);
+	ask_note(j, m, now);
 }
 
 /* Wait for the store within the message's budget.  NULL: it did not answer. */
@@ -147,37 +165,20 @@ await(struct future *f, struct judge_message *m, struct milter_session *s)
 	return value;
 }
 
-/* Whether our user wrote to this sender matters only where mail would not pass: most
- * mail costs no question for it. */
-static void
-ask_note(struct judged *j, struct judge_message *m, int64_t now)
-{
-	char name[GREYLIST_CORRESPONDENT_MAX];
-
-	if (j->verdict.action == ACTION_CONTINUE || j->query.trap_hit ||
-	    (j->asks & GREYLIST_ASK_CORRESPONDENT) == 0 || m->store == NULL ||
-	    m->budget_ms <= 0)
-		return;
-	size_t len = greylist_correspondent_name(j->facts.recipient, sender_of(m), name);
-	if (len > 0)
-		j->note = store_note_get(
-		    m->store, NOTE_CORRESPONDENT, (struct str){ name, len }, now);
-}
-
 static void
 answer(
     struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
 {
 	j->answer = await(j->check, m, s);
 	j->verdict = greylist_judge(&j->view.greylist, &j->query, j->answer, now);
-	ask_note(j, m, now);
 }
 
-/* Last: an exemption that is known now. */
+/* Last: an exemption that matters only to what would not pass. */
 static void
 excuse(struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
 {
-	const struct note_answer *note = await(j->note, m, s);
+	const struct note_answer *note =
+	    j->verdict.action == ACTION_CONTINUE ? NULL : await(j->note, m, s);
 
 	if (note == NULL || note->state != STORE_OK || !note->found)
 		return;

@@ -303,7 +303,7 @@ start_milter(const struct rig_server *server, unsigned dns, const char *conf, co
 	fprintf(f,
 	    "run { host bench.example; log stderr; log-level warn }\n"
 	    "dns { servers 127.0.0.1:%u }\n"
-	    "state { engine redis; redis \"unix:%s\" }\n"
+	    "state { engine redis; redis \"unix:%s\"; budget 10s; deadline 5s }\n"
 	    "greylist { socket \"unix:%s\" }\n",
 	    dns, server->socket, sock);
 	fclose(f);
