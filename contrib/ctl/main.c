@@ -10,6 +10,7 @@
 #include "contrib/ctl/check.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/explain.h"
+#include "contrib/ctl/greylist.h"
 #include "contrib/ctl/licenses.h"
 #include "contrib/ctl/penalty.h"
 #include "contrib/ctl/stats.h"
@@ -32,6 +33,12 @@ static const struct ctl_command commands[] = {
 	    "edit a shared access map; judge logged envelopes anew", ctl_access },
 	{ "penalty", "[-c FILE] [--json] list [NETWORK] | clear NETWORK",
 	    "tell which networks are refused for their misbehaviour; lift it", ctl_penalty },
+	{ "greylist",
+	    "list | show | pass | delete [-c FILE] [--json] [--client CLIENT] [--from SENDER] [--to RECIPIENT] [--kind triple|client|event] [--dry-run]\n"
+	    "       posternctl greylist trap [-c FILE] [--json] [--undo] [--for DURATION] ADDRESS|NETWORK\n"
+	    "       posternctl greylist export | stats [-c FILE]\n"
+	    "       posternctl greylist import [-c FILE] [--json] [--dry-run] [--from milter-greylist|postgrey|spamdb] FILE",
+	    "show and change what greylisting remembers", ctl_greylist },
 	{ "status", "[-c FILE] [--json] [--timeout DURATION] [DAEMON ...]",
 	    "ask whether the daemons serve", ctl_status },
 	{ "stats", "[-c FILE] [--json] [--timeout DURATION] [DAEMON]",
