@@ -59,8 +59,8 @@ settings_ldap_clear(void *field)
 	struct access_ldaps *ldaps = field;
 
 	for (size_t i = 0; i < ldaps->n; i++) {
+		free(ldaps->list[i].name); /* no row's, and clearing wipes it */
 		conf_clear(&table, &ldaps->list[i]);
-		free(ldaps->list[i].name);
 	}
 	free(ldaps->list);
 	*ldaps = (struct access_ldaps){ 0 };
