@@ -93,7 +93,8 @@ unwrap_batv(struct sender *s)
 	if (!str_starts_nocase(rest, STR("msprvs1=")))
 		return false;
 	rest = str_sub(rest, 8, rest.len);
-	if (!cut(&rest, '=', &tag) || !is_tag(tag) || rest.len == 0)
+	/* base64 for addresses: with '_' and '-' */
+	if (!cut(&rest, '=', &tag) || tag.len == 0 || tag.len > TAG_MAX || rest.len == 0)
 		return false;
 	s->local = rest;
 	return true;
