@@ -26,6 +26,16 @@ check_name_wrong(struct str s)
 		.size = sizeof(((struct settings_access *)0)->field_), .block = true   \
 	}
 
+static const char *
+own_name_wrong(struct str s)
+{
+	struct ip ip;
+
+	return ip_parse(s, &ip) || member_domain_wrong(s) == NULL
+	    ? NULL
+	    : "a host name or an address";
+}
+
 static const struct conf_setting access_rows[] = {
 	STRING_ROW("socket", AT(access, socket), "unix:/run/postern/access.sock",
 	    STAGE_START, settings_socket_wrong, "where the MTA finds the milter"),
@@ -92,6 +102,38 @@ static const struct conf_setting access_rows[] = {
 	    50, 60000, NULL, STAGE_CONNECT, MERGE_OWN, "wait for the DNS lists"),
 	CONF_ROW("dnsbl-probe", CONF_TIME, AT(access, dnsbl_probe), "1m", 0, HOUR, NULL,
 	    STAGE_CONNECT, MERGE_OWN, "time between looks at the lists' test points"),
+	OUTCOME_ROW("client-no-name", AT(access, client_no_name), "off", STAGE_CONNECT,
+	    "a client whose address has no name"),
+	OUTCOME_ROW("client-forged", AT(access, client_forged), "off", STAGE_CONNECT,
+	    "a client whose name has not its address"),
+	OUTCOME_ROW("client-generic", AT(access, client_generic), "off", STAGE_CONNECT,
+	    "a client whose name is made of its address"),
+	OUTCOME_ROW("helo-syntax", AT(access, helo_syntax), "off", STAGE_CONNECT,
+	    "HELO that is neither name nor address literal"),
+	OUTCOME_ROW("helo-unqualified", AT(access, helo_unqualified), "off", STAGE_CONNECT,
+	    "HELO of one label"),
+	OUTCOME_ROW("helo-forged", AT(access, helo_forged), "off", STAGE_CONNECT,
+	    "HELO with our own name or address"),
+	OUTCOME_ROW("sender-unqualified", AT(access, sender_unqualified), "off", STAGE_MAIL,
+	    "a sender without a domain"),
+	OUTCOME_ROW("sender-unresolvable", AT(access, sender_unresolvable), "off", STAGE_MAIL,
+	    "a sender whose domain takes no mail"),
+	OUTCOME_ROW("sender-temperror", AT(access, sender_temperror), "tempfail", STAGE_MAIL,
+	    "a sender whose domain DNS cannot tell of"),
+	OUTCOME_ROW("sender-null-mx", AT(access, sender_null_mx), "reject", STAGE_MAIL,
+	    "a sender whose domain has a null MX"),
+	OUTCOME_ROW("sender-private-mx", AT(access, sender_private_mx), "off", STAGE_MAIL,
+	    "a sender whose domain has private MX hosts only"),
+	CONF_ROW("sender-deadline", CONF_TIME_MS, AT(access, sender_deadline_ms), "5s", 50,
+	    60000, NULL, STAGE_CONNECT, MERGE_OWN, "wait for DNS about sender and client"),
+	{ .name = "own-names",
+	    .type = CONF_LIST,
+	    .offset = AT(access, own_names),
+	    .stage = STAGE_CONNECT,
+	    .check = own_name_wrong,
+	    .help = "names and addresses that only we may say in HELO" },
+	CONF_ROW("greeting-pause", CONF_TIME_MS, AT(access, greeting_pause_ms), "0s", 0,
+	    20000, NULL, STAGE_CONNECT, MERGE_OWN, "wait before the greeting"),
 	CONF_ROW("spf", CONF_ENUM, AT(access, spf), "mark", 0, 0, "off|mark|fail|softfail",
 	    STAGE_MAIL, MERGE_OWN, "ask the sender's policy; from which result to refuse"),
 	CONF_ROW("spf-temperror", CONF_ENUM, AT(access, spf_temperror), "pass", 0, 0,

@@ -8,6 +8,7 @@
 
 #include "common/base/conf.h"
 #include "common/net/dnsbl.h"
+#include "policy/settings_outcome.h"
 #include "db/map_ldap.h"
 #include "policy/settings_limits.h"
 
@@ -50,6 +51,21 @@ struct settings_access { /* block `access` */
 	bool dnsbl; /* ask the lists at all: policies turn it off per client */
 	int64_t dnsbl_deadline_ms;
 	int64_t dnsbl_probe; /* seconds between looks at the lists' test points; 0: none */
+	/* Of a client's name, its HELO, its sender: what follows where ... */
+	struct outcome client_no_name; /* ... DNS has no name for the address */
+	struct outcome client_forged; /* ... the name has not this address */
+	struct outcome client_generic; /* ... the name is made of the address */
+	struct outcome helo_syntax; /* ... it is neither a name nor an address literal */
+	struct outcome helo_unqualified; /* ... it is one label */
+	struct outcome helo_forged; /* ... it is our own */
+	struct outcome sender_unqualified; /* ... it has no domain */
+	struct outcome sender_unresolvable; /* ... its domain takes no mail: no MX, A, AAAA */
+	struct outcome sender_temperror; /* ... DNS does not say */
+	struct outcome sender_null_mx; /* ... its domain says that it takes none (RFC 7505) */
+	struct outcome sender_private_mx; /* ... only private hosts take its mail */
+	int64_t sender_deadline_ms; /* for names of clients as well */
+	struct conf_strings own_names; /* names and addresses that nobody else has */
+	int64_t greeting_pause_ms;
 	/* SPF, and the fields that tell of it. */
 	int spf, spf_temperror, spf_permerror; /* the enums above */
 	int64_t spf_fail_points, spf_softfail_points, spf_permerror_points;

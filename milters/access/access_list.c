@@ -16,7 +16,7 @@
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
 
-enum outcome { OUT_CLEAN, OUT_LISTED, OUT_ERROR, OUT_DISBELIEVED };
+enum out { OUT_CLEAN, OUT_LISTED, OUT_ERROR, OUT_DISBELIEVED };
 #define OUTS 4
 
 /* Lists and resolvers are never freed before the pool: sets of old connections use them,

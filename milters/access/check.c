@@ -12,17 +12,17 @@
 #include "common/base/xalloc.h"
 #include "policy/settings_access.h"
 
-enum outcome { OUTCOME_CLEAN, OUTCOME_FOUND, OUTCOME_DECIDED, OUTCOME_OBSERVED, OUTCOME_SPARED };
-#define OUTCOMES 5
+enum count { COUNT_CLEAN, COUNT_FOUND, COUNT_DECIDED, COUNT_OBSERVED, COUNT_SPARED };
+#define COUNTS 5
 
-static const char *const outcome_names[OUTCOMES] = { "clean", "found", "decided",
+static const char *const count_names[COUNTS] = { "clean", "found", "decided",
 	"observed", "spared" };
 
 struct checks {
 	const struct check_ops *const *table;
 	size_t n;
 	void *self[CHECKS_MAX];
-	struct metric metrics[CHECKS_MAX][OUTCOMES]; /* never freed: they are linked */
+	struct metric metrics[CHECKS_MAX][COUNTS]; /* never freed: they are linked */
 };
 
 struct check_conn {
@@ -45,11 +45,11 @@ static void
 name_metrics(struct checks *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		for (int k = 0; k < OUTCOMES; k++) {
+		for (int k = 0; k < COUNTS; k++) {
 			c->metrics[i][k] = (struct metric){
 				.name = "postern_access_checks_total",
 				.labels = xasprintf("check=\"%s\",outcome=\"%s\"",
-				    c->table[i]->name, outcome_names[k]),
+				    c->table[i]->name, count_names[k]),
 				.help = "Checks of connections and envelopes by outcome"
 			};
 			metric_add(&c->metrics[i][k], 0);
@@ -200,7 +200,7 @@ judge_one(struct check_conn *c, size_t i, enum check_phase phase,
 		if (is_observed(&facts->view->access, ops->name))
 			out->list[k].observe = true;
 	}
-	metric_add(&c->checks->metrics[i][out->n > before ? OUTCOME_FOUND : OUTCOME_CLEAN], 1);
+	metric_add(&c->checks->metrics[i][out->n > before ? COUNT_FOUND : COUNT_CLEAN], 1);
 }
 
 /* With delay_checks a recipient's entry may spare the client: nothing is due before. */
@@ -221,11 +221,11 @@ is_due(enum check_phase phase, const struct settings_access *set)
 }
 
 static void
-count_decision(struct check_conn *c, const struct finding *by, enum outcome outcome)
+count_decision(struct check_conn *c, const struct finding *by, enum count how)
 {
 	for (size_t i = 0; by != NULL && i < c->checks->n; i++)
 		if (c->checks->table[i]->name == by->check)
-			metric_add(&c->checks->metrics[i][outcome], 1);
+			metric_add(&c->checks->metrics[i][how], 1);
 }
 
 bool
@@ -251,16 +251,16 @@ check_judge(struct check_conn *c, enum check_phase phase, const struct check_fac
 			if ((ops->spares & rules.spared) == 0)
 				judge_one(c, i, p, facts);
 			else if (p == phase)
-				metric_add(&c->checks->metrics[i][OUTCOME_SPARED], 1);
+				metric_add(&c->checks->metrics[i][COUNT_SPARED], 1);
 		}
 	}
 	if (phase > CHECK_RCPT)
 		forget(c, CHECK_RCPT);
 	access_combine(c->found, (size_t)phase + 1, &rules, out);
 	if (out->verdict.action != ACTION_CONTINUE)
-		count_decision(c, out->by, OUTCOME_DECIDED);
+		count_decision(c, out->by, COUNT_DECIDED);
 	else if (out->would.action != ACTION_CONTINUE)
-		count_decision(c, out->would_by, OUTCOME_OBSERVED);
+		count_decision(c, out->would_by, COUNT_OBSERVED);
 	return true;
 }
 

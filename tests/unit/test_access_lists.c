@@ -91,16 +91,16 @@ wait_plainly(void *arg, struct future *f, int64_t deadline_ms)
 	return future_wait(f, deadline_ms);
 }
 
-struct outcome {
+struct answer {
 	char hits[400]; /* "l1.z=2.5 l2.z=R", in order */
 	char text[400]; /* of the first */
 	int64_t took_ms;
 };
 
-static struct outcome
+static struct answer
 ask_about(enum dnsbl_what what, const char *subject)
 {
-	struct outcome o = { .hits = "" };
+	struct answer o = { .hits = "" };
 	struct ip client = { 0 };
 	size_t n, len = 0;
 
@@ -128,7 +128,7 @@ ask_about(enum dnsbl_what what, const char *subject)
 	return o;
 }
 
-static struct outcome
+static struct answer
 ask(void)
 {
 	return ask_about(DNSBL_CLIENT, CLIENT);
@@ -184,7 +184,7 @@ START_TEST(who_decides)
 {
 	zone(rows[_i].zone);
 	lists(rows[_i].lists);
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_msg(strcmp(o.hits, rows[_i].hits) == 0, "%s: %s", rows[_i].what, o.hits);
 	ck_assert_str_eq(o.text, rows[_i].text);
 	/* and from the cache */
@@ -201,7 +201,7 @@ START_TEST(by_name)
 	lists("dnsbl l0.z { what helo sender; weight 2 } dnsbl l1.z { what sender; weight 3 } "
 	      "dnsbl l2.z { } dnsbl l3.z { what helo sender }");
 	ck_assert_str_eq(ask_about(DNSBL_HELO, "bad.example").hits, "l0.z=2");
-	struct outcome o = ask_about(DNSBL_SENDER, "Bad.Example");
+	struct answer o = ask_about(DNSBL_SENDER, "Bad.Example");
 	ck_assert_str_eq(o.hits, "l0.z=2 l1.z=3");
 	ck_assert_str_eq(o.text, "Rejected: Bad.Example listed at l0.z");
 	ck_assert_str_eq(ask_about(DNSBL_SENDER, "good.example").hits, "");
@@ -232,7 +232,7 @@ START_TEST(slow_and_silent)
 	zone(SOA REVERSED ".l2.z fault delay 400\n" REVERSED ".l5.z fault drop\n" REVERSED
 			  ".l7.z A 127.0.0.2\n");
 	lists("dnsbl-deadline 600ms; " EIGHT);
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "l7.z=2");
 	printf("eight lists, one of 400 ms, one silent, deadline 600 ms: %lld ms\n",
 	    (long long)o.took_ms);
@@ -245,7 +245,7 @@ START_TEST(slow_without_silent)
 {
 	zone(SOA REVERSED ".l2.z fault delay 400\n" REVERSED ".l2.z A 127.0.0.2\n");
 	lists("dnsbl-deadline 5s; " EIGHT);
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "l2.z=R");
 	printf("eight lists, one of 400 ms that lists: %lld ms\n", (long long)o.took_ms);
 	ck_assert_msg(
@@ -258,7 +258,7 @@ START_TEST(decided_early)
 {
 	zone(SOA REVERSED ".l0.z fault drop\n" REVERSED ".l1.z A 127.0.0.2\n");
 	lists("dnsbl-deadline 20s; dnsbl l1.z { } dnsbl l0.z { }");
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "l1.z=R");
 	ck_assert_msg(o.took_ms < 5000, "%lld ms", (long long)o.took_ms);
 }
@@ -268,7 +268,7 @@ START_TEST(own_deadline)
 {
 	zone("* fault drop\n");
 	lists("dnsbl-deadline 20s; dnsbl l0.z { deadline 100ms } dnsbl l1.z { deadline 200ms }");
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "");
 	ck_assert_msg(
 	    o.took_ms >= 199 && o.took_ms < 2300, "%lld ms", (long long)o.took_ms);
@@ -328,7 +328,7 @@ START_TEST(unproven)
 	zone(SOA REVERSED ".l0.z A 127.0.0.2\n" REVERSED
 			  ".l0.z fault delay 1\n* fault drop\n");
 	lists("dnsbl-deadline 300ms; dnsbl l0.z { text \"no\" }");
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "");
 	zone(SOA REVERSED ".l0.z A 127.0.0.2\n");
 	o = ask();
@@ -367,7 +367,7 @@ START_TEST(a_dead_list_is_left_alone)
 		ck_assert_str_eq(ask_about(DNSBL_CLIENT, client).hits, "");
 	}
 	ck_assert_int_eq(fault_of(0), DNSBL_FAILING);
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_msg(o.took_ms < 50, "%lld ms", (long long)o.took_ms);
 	/* what is kept over a reload is the list's state */
 	lists("dnsbl l0.z { deadline 60ms } dnsbl l1.z { }");
@@ -403,7 +403,7 @@ START_TEST(key)
 			  ".s3cret.l0.z TXT \"query s3cret\"\n"
 			  "2.0.0.127.s3cret.l0.z A 127.0.0.2\n");
 	lists(text);
-	struct outcome o = ask();
+	struct answer o = ask();
 	ck_assert_str_eq(o.hits, "l0.z=R");
 	ck_assert_str_eq(o.text, "Rejected: " CLIENT " listed at l0.z: query ******");
 	look();
@@ -453,12 +453,12 @@ END_TEST
 /* ---- many at once ---- */
 
 #define CLIENTS 1000
-static struct outcome many[CLIENTS];
+static struct answer many[CLIENTS];
 
 static void *
 one_client(void *arg)
 {
-	struct outcome *o = arg;
+	struct answer *o = arg;
 	char client[32];
 	int i = (int)(o - many);
 

@@ -79,6 +79,27 @@ static const struct sample {
 	{ "access.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
 	{ "access.observe", { "dnsbl", "dnsbl a-b" }, { "dnsbl", "dnsbl a-b" },
 	    { "\"a b\"", "\"\"", "a_b" } },
+#define OUTCOME_SAMPLE(key)                                                            \
+	{                                                                              \
+		key, { "off", "2.5", "reject \"no: %a\"", "tempfail" },                \
+		    { "off", "2.5", "reject \"no: %a\"", "tempfail" },                 \
+		{                                                                      \
+			"on", "off \"x\"", "reject x", "3 \"\"", "1 \"a\" b"             \
+		}                                                                      \
+	}
+	OUTCOME_SAMPLE("access.client-no-name"),
+	OUTCOME_SAMPLE("access.client-forged"),
+	OUTCOME_SAMPLE("access.client-generic"),
+	OUTCOME_SAMPLE("access.helo-syntax"),
+	OUTCOME_SAMPLE("access.helo-unqualified"),
+	OUTCOME_SAMPLE("access.helo-forged"),
+	OUTCOME_SAMPLE("access.sender-unqualified"),
+	OUTCOME_SAMPLE("access.sender-unresolvable"),
+	OUTCOME_SAMPLE("access.sender-temperror"),
+	OUTCOME_SAMPLE("access.sender-null-mx"),
+	OUTCOME_SAMPLE("access.sender-private-mx"),
+	{ "access.own-names", { "a.example", "a.example 192.0.2.1 2001:db8::1" },
+	    { "a.example", "a.example 192.0.2.1 2001:db8::1" }, { "a..b", "\"\"" } },
 	{ "mime.socket", { "unix:/run/m" }, { "unix:/run/m" }, { "m", "unix:" } },
 	{ "mime.socket-mode", { "0660" }, { "0660" }, { "9" } },
 	{ "mime.socket-group", { "mail" }, { "mail" }, { "a b" } },
