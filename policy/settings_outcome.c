@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/buf.h"
-#include "common/base/xalloc.h"
-#include "policy/settings_row.h"
+#include "policy/settings_word.h"
 
 #define POINTS_MAX 1000000 /* thousandths */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a word of the configuration must look like, where several sections ask alike. */
-#include "policy/settings_row.h"
+#include "policy/settings_word.h"
 
 #include <sys/un.h>
 

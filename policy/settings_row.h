@@ -7,21 +7,11 @@
 
 #include "common/base/conf.h"
 #include "policy/settings.h"
+#include "policy/settings_word.h"
 
 #define MINUTE 60
 #define HOUR 3600
 #define DAY 86400
-
-/* NULL: good; else what was expected. */
-const char *settings_path_wrong(struct str s); /* an absolute path */
-const char *settings_socket_wrong(struct str s); /* where an MTA finds a milter */
-const char *settings_socket_path_wrong(struct str s); /* a UNIX socket */
-const char *settings_server_wrong(struct str s); /* address, or address and port */
-const char *settings_text_wrong(struct str s); /* words of a reply */
-
-void settings_mode_parse(
-    const struct conf_node *node, void *field, struct errs *errs);
-void settings_mode_print(const void *field, struct buf *out);
 
 #define AT(section, field) offsetof(struct settings_##section, field)
 #define STRING_ROW(name_, at, def_, stage_, check_, help_)                             \
