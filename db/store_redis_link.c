@@ -10,6 +10,13 @@
 #include <stdio.h>
 
 #include "common/base/clock.h"
+#include "common/base/metrics.h"
+
+#define CONNECTIONS "postern_store_redis_connections_total"
+#define CONNECTIONS_HELP "Connections to Redis servers and sentinels, by how they began"
+METRIC_COUNTER(made, CONNECTIONS, "outcome=\"made\"", CONNECTIONS_HELP);
+METRIC_COUNTER(unmade, CONNECTIONS, "outcome=\"failed\"", CONNECTIONS_HELP);
+METRIC_COUNTER(unfit, CONNECTIONS, "outcome=\"refused\"", CONNECTIONS_HELP);
 
 #define AHEAD_MAX (1u << 20) /* octets; the longest answer is that of INFO: 8 kB */
 
@@ -223,14 +230,19 @@ greetings_read(struct store_link *l, const struct greetings *g, int64_t deadline
 		int rc = store_link_next(l, deadline_ms, &r, err);
 
 		if (rc == 0)
-			return err_set(err, "Redis did not answer in time");
-		if (rc < 0)
+			(void)err_set(err, "Redis did not answer in time");
+		if (rc <= 0) {
+			metric_add(&unmade, 1);
 			return -1;
+		}
 		rc = greeting_judge(l, &g->list[i], r, err);
 		freeReplyObject(r);
-		if (rc != 0)
+		if (rc != 0) {
+			metric_add(&unfit, 1);
 			return -1;
+		}
 	}
+	metric_add(&made, 1);
 	return 0;
 }
 
@@ -245,6 +257,7 @@ store_link_open(struct store_link *l, const struct store_link_conf *conf,
 	if (l->c == NULL)
 		return err_set(err, "connection to Redis: out of memory");
 	if (l->c->err != 0) {
+		metric_add(&unmade, 1);
 		(void)broken(l, err);
 		store_link_close(l);
 		return -1;

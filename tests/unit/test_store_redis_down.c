@@ -440,6 +440,103 @@ START_TEST(scripts_are_flushed)
 }
 END_TEST
 
+/* --- it is full --- */
+
+#define KNOWN 200
+#define FILL 20000
+
+/* Ask for n new triples, 64 at a time; how many were not written. */
+static int
+fill(struct store *s, const char *name, int n, int64_t now)
+{
+	struct future *f[64];
+	int lost = 0;
+
+	for (int i = 0; i < n; i += 64) {
+		for (int j = 0; j < 64; j++) {
+			char key[40];
+
+			snprintf(key, sizeof(key), "%s%d", name, i + j);
+			f[j] = store_greylist_check(
+			    s, NULL, str_of(key), str_of(key), &rig_times, now);
+		}
+		for (int j = 0; j < 64; j++)
+			lost += rig_greylist_of(f[j]).state != STORE_OK;
+	}
+	return lost;
+}
+
+static uint64_t
+evicted(void)
+{
+	const char *n = rig_server_ask(&own,
+	    "EVAL return\tstring.match(redis.call('INFO','stats'),"
+	    "'evicted_keys:([0-9]+)') 0");
+
+	return strtoull(n, NULL, 10);
+}
+
+/* With volatile-ttl what expires first makes room: pending triples (2 days), while known
+ * ones (35 days) and shared maps stay; nothing is refused. */
+START_TEST(full_and_evicting)
+{
+	struct store_conf conf = rig_server_conf(&own);
+	int kept = 0;
+
+	rig_server_kill(&own);
+	rig_server_start(&own, "maxmemory 4mb\nmaxmemory-policy volatile-ttl");
+	conf.deadline_ms = 20000;
+	struct store *s = rig_opened(&conf, NULL);
+	ck_assert_int_eq(
+	    rig_map_of(store_map_set(s, STR("m"), STR("k"), STR("v"), STR("w"), T0)).state,
+	    STORE_OK);
+	for (int pass = 0; pass < 2; pass++)
+		ck_assert_int_eq(fill(s, "known", KNOWN, T0 + pass * 300), 0);
+	ck_assert_int_eq(fill(s, "pending", FILL, T0 + 400), 0);
+	ck_assert_uint_gt(strtoull(rig_server_ask(&own, "DBSIZE"), NULL, 10), 2 * KNOWN);
+	ck_assert_uint_lt(strtoull(rig_server_ask(&own, "DBSIZE"), NULL, 10), FILL);
+	ck_assert_uint_gt(evicted(), FILL / 10);
+	for (int i = 0; i < KNOWN; i++) {
+		char key[40];
+
+		snprintf(key, sizeof(key), "known%d", i);
+		kept += rig_try(s, key, key, T0 + 500) == GREYLIST_KNOWN;
+	}
+	ck_assert_int_ge(kept, KNOWN * 99 / 100); /* Redis looks at samples */
+	ck_assert_int_ge(
+	    rig_map_of(store_map_version(s, STR("m"))).version, 1);
+	ck_assert_uint_eq(rig_counted(ERRORS("full")), 0);
+	store_close(s);
+}
+END_TEST
+
+/* With noeviction it refuses what is new; what is there is still read, and when there is
+ * room again it works. */
+START_TEST(full_and_refusing)
+{
+	struct store_conf conf = rig_server_conf(&own);
+
+	rig_server_kill(&own);
+	rig_server_start(&own, "maxmemory 3mb\nmaxmemory-policy noeviction");
+	conf.deadline_ms = 20000;
+	struct store *s = rig_opened(&conf, NULL);
+	struct ipnet net = rig_net("192.0.2.0/24");
+	ck_assert_int_eq(
+	    rig_event_of(store_event_add(s, &net, EVENT_SPAM, 7, 60, T0)).weight, 7);
+	int lost = fill(s, "pending", FILL, T0);
+	ck_assert_int_gt(lost, FILL / 10);
+	ck_assert_uint_eq(rig_counted(ERRORS("full")), (uint64_t)lost);
+	ck_assert_uint_eq(rig_counted(OPENED), 0);
+	ck_assert_int_eq(rig_ask(s, "x", NULL).state, STORE_FULL);
+	struct event_answer e = rig_event_of(store_event_get(s, &net, EVENT_SPAM, T0));
+	ck_assert_int_eq(e.state, STORE_OK);
+	ck_assert_int_eq(e.weight, 7);
+	ck_assert_str_eq(rig_server_ask(&own, "CONFIG SET maxmemory 0"), "OK");
+	ck_assert_int_eq(rig_ask(s, "x", NULL).level, 1);
+	store_close(s);
+}
+END_TEST
+
 /* --- who is no Redis server --- */
 
 static const struct str lies[] = {
@@ -506,6 +603,8 @@ main(void)
 	ADD(started, stays_a_replica, 1);
 	ADD(started, busy_with_a_script, 1);
 	ADD(started, scripts_are_flushed, 1);
+	ADD(started, full_and_evicting, 1);
+	ADD(started, full_and_refusing, 1);
 	Suite *suite = suite_create("store_redis_down");
 	suite_add_tcase(suite, started);
 	suite_add_tcase(suite, bare);
