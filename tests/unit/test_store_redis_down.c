@@ -495,7 +495,7 @@ START_TEST(full_and_evicting)
 	ck_assert_int_eq(fill(s, "pending", FILL, T0 + 400), 0);
 	ck_assert_uint_gt(strtoull(rig_server_ask(&own, "DBSIZE"), NULL, 10), 2 * KNOWN);
 	ck_assert_uint_lt(strtoull(rig_server_ask(&own, "DBSIZE"), NULL, 10), FILL);
-	ck_assert_uint_gt(evicted(), FILL / 10);
+	ck_assert_uint_gt(evicted(), FILL / 20);
 	for (int i = 0; i < KNOWN; i++) {
 		char key[40];
 
