@@ -117,14 +117,13 @@ access_count_drop(struct access_count *q)
 
 struct hold_verdict
 access_count_hold(struct access_counter *c, const struct access_hold *hold,
-    const struct check_facts *facts)
+    int64_t deadline_ms, const struct check_facts *facts)
 {
 	struct future *question = access_hold_question(hold);
 	struct hold_verdict v;
 
 	if (question != NULL)
-		(void)check_wait(facts, question,
-		    clock_mono_ms() + facts->settings->state.budget_ms);
+		(void)check_wait(facts, question, deadline_ms);
 	v = access_hold_judge(hold);
 	access_counter_note(c, !v.alone);
 	return v;

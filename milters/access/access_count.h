@@ -33,9 +33,9 @@ struct rate_answer access_count_end(
 /* Forget a question that nobody judged. */
 void access_count_drop(struct access_count *q);
 
-/* Wait for a hold of access_counter_holds(). */
+/* Wait for a hold of access_counter_holds(), at most until deadline_ms. */
 struct hold_verdict access_count_hold(struct access_counter *c,
-    const struct access_hold *hold, const struct check_facts *facts);
+    const struct access_hold *hold, int64_t deadline_ms, const struct check_facts *facts);
 
 /* For others that ask the store: log when it stops and begins to answer. */
 void access_counter_note(struct access_counter *c, bool answered);

@@ -21,6 +21,7 @@ struct asked {
 	struct access_count count;
 	struct access_hold *hold; /* NULL: none */
 	bool hold_judged;
+	int64_t deadline_ms; /* for the store's answer about the hold */
 };
 
 struct conn {
@@ -109,6 +110,7 @@ ask_rule(struct access_counter *counter, struct conn *c, enum check_phase phase,
 	a = xcalloc(1, sizeof(*a));
 	a->rule = rule;
 	a->phase = phase;
+	a->deadline_ms = clock_mono_ms() + facts->settings->state.budget_ms;
 	a->counts = counts;
 	if (counts) {
 		struct rate_limit limit = access_rate_limit(rule);
@@ -128,6 +130,30 @@ ask_rule(struct access_counter *counter, struct conn *c, enum check_phase phase,
 	*list = a;
 }
 
+/* What was asked for the last recipient concerns this one no more, judged or not;
+ * places are kept until the message ends. */
+static void
+next_recipient(struct conn *c)
+{
+	for (struct asked **at = &c->message; *at != NULL;) {
+		struct asked *a = *at;
+
+		if (a->phase != CHECK_RCPT) {
+			at = &a->next;
+			continue;
+		}
+		access_count_drop(&a->count);
+		a->counts = false;
+		a->hold_judged = true;
+		if (a->hold != NULL) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		free(a);
+	}
+}
+
 static void
 ask(void *self, void *conn, enum check_phase phase, const struct check_facts *facts)
 {
@@ -138,6 +164,8 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 	};
 	const struct settings_access *set = &facts->view->access;
 
+	if (phase == CHECK_RCPT)
+		next_recipient(conn);
 	if (whens[phase] == RATE_NEVER || !set->rate)
 		return;
 	for (size_t i = 0; i < set->rates.n; i++)
@@ -172,7 +200,8 @@ judge_one(struct access_counter *counter, struct asked *a,
 			    access_rate_limit(a->rule).unit, r.level);
 	}
 	if (a->hold != NULL && !a->hold_judged) {
-		struct hold_verdict h = access_count_hold(counter, a->hold, facts);
+		struct hold_verdict h =
+		    access_count_hold(counter, a->hold, a->deadline_ms, facts);
 
 		a->hold_judged = true;
 		if (h.allowed)
@@ -216,6 +245,7 @@ struct map_conn {
 	unsigned long rate_limit;
 	struct access_result rate_where, conn_where;
 	struct access_hold *hold;
+	int64_t deadline_ms; /* for the store's answer about the hold */
 };
 
 static int
@@ -252,6 +282,7 @@ map_ask(void *self, void *conn, enum check_phase phase, const struct check_facts
 	if (phase != CHECK_CONNECT || facts->ip.family == 0 || c->rate_asked)
 		return;
 	c->rate_asked = true;
+	c->deadline_ms = clock_mono_ms() + facts->settings->state.budget_ms;
 	(void)ip_format(&facts->ip, ip);
 	if (access_limit_find(
 		facts->access, ACCESS_LIMIT_RATE, &c->rate_limit, &c->rate_where)) {
@@ -299,7 +330,8 @@ map_judge(void *self, void *conn, enum check_phase phase,
 			map_found(out, &c->rate_where, access_rate_why,
 			    "Connection rate limit exceeded.");
 	}
-	if (c->hold != NULL && !access_count_hold(self, c->hold, facts).allowed) {
+	if (c->hold != NULL &&
+	    !access_count_hold(self, c->hold, c->deadline_ms, facts).allowed) {
 		map_found(out, &c->conn_where, access_at_once_why,
 		    "Too many open connections.");
 		access_hold_end(access_counter_holds(self), c->hold);

@@ -170,6 +170,13 @@ class Test:
 					assert c.mail(self.sender()) == "c"
 					r = c.rcpt("box@local.example")
 					assert r.startswith(wanted), r
+		with self.case("what one recipient used up is not held against the next"):
+			with self.a.link(self.client()) as c:
+				assert c.mail(self.sender()) == "c"
+				# refused by the map, so the rate of this one is never looked at
+				assert [c.rcpt("gone@local.example")[:9] for _ in range(2)] == ["y550 5.1."] * 2
+				assert c.rcpt("gone@local.example").startswith("y550 5.1.1")
+				assert c.rcpt("after.gone@local.example") == "c"
 		with self.case("an authenticated user, wherever from; somebody else is not kept"):
 			for i in range(5):
 				with self.hosts[i % 2].link(self.client(), "ann") as c:
