@@ -2,7 +2,11 @@
 /* The store, embedded and in a Redis server of this host: tries of triples per second
  * and the time to an answer, with 1, 16 and 64 threads that each wait for every answer,
  * half of the tries on known triples.  The bare rate of the same LMDB writing records
- * of that size, one transaction each, is the measure of the machine. */
+ * of that size, one transaction each, is the measure of the machine.
+ *
+ * POSTERN_BENCH_TRIPLES=10000000: instead, what a try costs in a store of that many
+ * triples against one of ten thousand, in the same run; it takes minutes, and 800 octets
+ * of disk for each. */
 #include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -187,6 +191,157 @@ open_redis(struct rig_server *server)
 	return store_open(&conf, &err);
 }
 
+/* --- a store that is large --- */
+
+#define SMALL 10000
+#define FILL_BATCH 1000
+#define TURNS 5
+
+/* As real ones are: a client, and under it who wrote to whom. */
+static struct str
+triple_key(unsigned i, struct str *client, char out[120])
+{
+	unsigned net = i / 8;
+	int client_len = snprintf(out + 2, 40, "n%u.%u.%u.0/24", 1 + net / 65536 % 220,
+	    net / 256 % 256, net % 256);
+	char *at = out + 2 + client_len;
+	int sender = snprintf(at + 2, 40, "sender%u@host%u.example", i, i % 977);
+	int rcpt = snprintf(at + 2 + sender + 2, 40, "user%u@local.example", i % 5003);
+
+	out[0] = at[0] = at[2 + sender] = 0;
+	out[1] = (char)client_len;
+	at[1] = (char)sender;
+	at[2 + sender + 1] = (char)rcpt;
+	*client = (struct str){ out + 2, (size_t)client_len };
+	return (struct str){ out, (size_t)(2 + client_len + 2 + sender + 2 + rcpt) };
+}
+
+static void
+fill(struct store *store, unsigned n)
+{
+	struct future *f[FILL_BATCH];
+
+	for (unsigned i = 0; i < n; i += FILL_BATCH) {
+		for (unsigned j = 0; j < FILL_BATCH; j++) {
+			char text[120];
+			struct str client, key = triple_key(i + j, &client, text);
+
+			f[j] = store_greylist_check(
+			    store, NULL, client, key, &times, NOW);
+		}
+		for (unsigned j = 0; j < FILL_BATCH; j++) {
+			if (!future_wait(f[j], clock_mono_ms() + 60000) ||
+			    ((struct greylist_answer *)future_value(f[j]))->state !=
+				STORE_OK)
+				exit(1);
+			future_unref(f[j]);
+		}
+	}
+}
+
+struct prober {
+	struct store *store;
+	unsigned triples, seed;
+	int64_t until_ms;
+	size_t n;
+};
+
+static void *
+probe(void *arg)
+{
+	struct prober *p = arg;
+
+	while (clock_mono_ms() < p->until_ms) {
+		char text[120];
+		struct str client;
+		unsigned i = (unsigned)rand_r(&p->seed) % p->triples;
+		struct str key = triple_key(i, &client, text);
+		struct future *f =
+		    store_greylist_check(p->store, NULL, client, key, &times, NOW + 400);
+
+		if (!future_wait(f, clock_mono_ms() + 10000) ||
+		    ((struct greylist_answer *)future_value(f))->seen.state ==
+			GREYLIST_NEW)
+			exit(1);
+		future_unref(f);
+		p->n++;
+	}
+	return NULL;
+}
+
+/* Tries per second on triples that are there. */
+static double
+probed(struct store *store, unsigned triples)
+{
+	struct prober p[16];
+	pthread_t thread[16];
+	size_t n = 0;
+	int64_t begin = clock_mono_us();
+
+	for (unsigned i = 0; i < 16; i++) {
+		p[i] = (struct prober){ store, triples, i * 7919 + (unsigned)begin,
+			clock_mono_ms() + RUN_MS, 0 };
+		pthread_create(&thread[i], NULL, probe, &p[i]);
+	}
+	for (int i = 0; i < 16; i++) {
+		pthread_join(thread[i], NULL);
+		n += p[i].n;
+	}
+	return (double)n * 1e6 / (double)(clock_mono_us() - begin);
+}
+
+static int
+by_double(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Small and large in turns, so that what else the machine does falls on both. */
+static int
+large(const char *dir, unsigned triples)
+{
+	char *paths[2] = { xasprintf("%s/small", dir), xasprintf("%s/large", dir) };
+	const unsigned n[2] = { SMALL, triples };
+	double rate[2][TURNS];
+	struct store *store[2];
+	struct err err;
+
+	for (int i = 0; i < 2; i++) {
+		const struct store_conf conf = { .engine = "embedded",
+			.path = paths[i],
+			.size_max = (1u << 30) + (uint64_t)n[i] * 800,
+			.sync_ms = 1000 };
+		int64_t begin = clock_mono_ms();
+
+		store[i] = store_open(&conf, &err);
+		if (store[i] == NULL) {
+			fprintf(stderr, "%s\n", err.text);
+			return 1;
+		}
+		fill(store[i], n[i]);
+		printf("store: embedded %u triples made in %lld ms\n", n[i],
+		    (long long)(clock_mono_ms() - begin));
+	}
+	for (int turn = 0; turn < TURNS; turn++)
+		for (int i = 0; i < 2; i++)
+			rate[i][turn] = probed(store[i], n[i]);
+	for (int i = 0; i < 2; i++) {
+		struct subject subject = { "embedded", store[i] };
+
+		qsort(rate[i], TURNS, sizeof(double), by_double);
+		print_size(&subject);
+		store_close(store[i]);
+		free(paths[i]);
+	}
+	printf("store: embedded, 16 threads on known triples: %.0f/s of %u, %.0f/s of %u: "
+	       "cost %.2f\n",
+	    rate[0][TURNS / 2], SMALL, rate[1][TURNS / 2], triples,
+	    rate[0][TURNS / 2] / rate[1][TURNS / 2]);
+	return 0;
+}
+
 int
 main(void)
 {
@@ -197,8 +352,19 @@ main(void)
 	struct rig_server server = { .pid = 0 };
 	struct err err;
 
+	const char *more = getenv("POSTERN_BENCH_TRIPLES");
+	uint64_t triples = 0;
+
 	if (mkdtemp(dir) == NULL)
 		return 1;
+	if (more != NULL && str_to_uint(str_of(more), SMALL, 1u << 30, &triples)) {
+		int rc = large(dir, (unsigned)triples);
+
+		(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+		free(samples);
+		free(dir);
+		return rc;
+	}
 	char *path = xasprintf("%s/state", dir), *bare_path = xasprintf("%s/bare", dir);
 	const struct store_conf conf = { .engine = "embedded",
 		.path = path,

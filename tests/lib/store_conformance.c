@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <check.h>
 
@@ -294,6 +296,80 @@ START_TEST(one_is_new)
 	ck_assert_int_eq(n_new, 1);
 	ck_assert_int_eq(n_early, 63);
 	ck_assert_uint_eq(rig_stats_of(s).entries, 1);
+	store_close(s);
+}
+END_TEST
+
+/* As a host of its own: 32 threads try the triple at once, when `go` ends.  Says how many
+ * found it new and how many found it there. */
+static _Noreturn void
+host_run(const struct store_conf *conf, int ready, int go, int said)
+{
+	struct store *s = rig_opened(conf, NULL);
+	pthread_barrier_t start;
+	pthread_t thread[32];
+	struct racer racer[32];
+	int found[2] = { 0, 0 };
+	char wait;
+
+	pthread_barrier_init(&start, NULL, 33);
+	for (int i = 0; i < 32; i++) {
+		racer[i] = (struct racer){ s, &start, GREYLIST_KNOWN };
+		if (pthread_create(&thread[i], NULL, race, &racer[i]) != 0)
+			_exit(1);
+	}
+	bool good = write(ready, "", 1) == 1 && read(go, &wait, 1) == 0;
+	pthread_barrier_wait(&start);
+	for (int i = 0; i < 32; i++) {
+		pthread_join(thread[i], NULL);
+		found[0] += racer[i].state == GREYLIST_NEW;
+		found[1] += racer[i].state == GREYLIST_EARLY;
+	}
+	store_close(s);
+	_exit(good && write(said, found, sizeof(found)) == sizeof(found) ? 0 : 1);
+}
+
+START_TEST(two_hosts_one_is_new)
+{
+	struct store_conf conf = subject->fresh();
+	int ready[2], go[2], said[2], n_new = 0, n_early = 0;
+	pid_t child[2];
+	int found[2];
+	char one;
+
+	ck_assert(pipe(ready) == 0 && pipe(go) == 0 && pipe(said) == 0);
+	for (int i = 0; i < 2; i++) {
+		child[i] = fork();
+		ck_assert_int_ge(child[i], 0);
+		if (child[i] == 0) {
+			close(go[1]);
+			host_run(&conf, ready[1], go[0], said[1]);
+		}
+	}
+	close(ready[1]);
+	close(said[1]);
+	ck_assert_int_eq(read(ready[0], &one, 1), 1);
+	ck_assert_int_eq(read(ready[0], &one, 1), 1);
+	close(go[1]);
+	for (int i = 0; i < 2; i++) {
+		int status;
+
+		ck_assert_int_eq(
+		    read(said[0], found, sizeof(found)), (int)sizeof(found));
+		n_new += found[0];
+		n_early += found[1];
+		ck_assert_int_eq(waitpid(child[i], &status, 0), child[i]);
+		ck_assert_int_eq(status, 0);
+	}
+	ck_assert_int_eq(n_new, 1);
+	ck_assert_int_eq(n_early, 63);
+	close(ready[0]);
+	close(go[0]);
+	close(said[0]);
+	struct store *s = rig_opened(&conf, NULL);
+	ck_assert_uint_eq(rig_stats_of(s).entries, 1);
+	/* What one deferred passes at the other. */
+	ck_assert_int_eq(rig_try(s, "c", "same", T0 + 300), GREYLIST_RETRIED);
 	store_close(s);
 }
 END_TEST
@@ -618,6 +694,7 @@ store_conformance_add(Suite *suite, const struct store_subject *s)
 	ANY(long_names, 1);
 	ANY(names_are_octets, 1);
 	ANY(one_is_new, 1);
+	ANY(two_hosts_one_is_new, 1);
 	ANY(nothing_is_lost, 1);
 	ANY(close_answers, 1);
 	ANY(triples_as_in_the_table, N(walks));
