@@ -43,6 +43,7 @@ enum item_type { HASH_INLINE = 1, HASH_OVERFLOW = 3, LEAF_INLINE = 1, LEAF_OVERF
 struct db {
 	const unsigned char *p;
 	size_t len, page_size;
+	size_t overflow; /* octets of items on pages of their own: no page serves two */
 	struct map_table *t;
 	const char *path;
 	struct errs *errs;
@@ -81,6 +82,9 @@ db_overflow(struct db *d, size_t page, uint32_t next, uint32_t len, struct str *
 
 	if (len == 0 || len > MAP_LINE_MAX)
 		return db_fault(d, "item longer than a line may be", page);
+	d->overflow += len;
+	if (d->overflow > d->len)
+		return db_fault(d, "overflow page of several items", page);
 	char *octets = xmalloc(len);
 	map_table_own(d->t, octets);
 	while (got < len) {

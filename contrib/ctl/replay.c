@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reads `event=envelope` lines of postern-access and judges each envelope anew, by another
  * configuration or map.  Map and settings are asked as the daemon asks them; of the checks
- * (DNS lists and the rest) the findings stand as they were logged, without lists that are
- * no longer configured: what DNS said that day cannot be asked again. */
+ * the findings stand as they were logged: what DNS said that day cannot be asked again.
+ * Answers of DNS lists are weighed anew, as this configuration weighs them. */
 #include "contrib/ctl/replay.h"
 
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/future.h"
 #include "common/base/xalloc.h"
+#include "common/net/dnsbl.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
 #include "db/map_spec.h"
@@ -110,20 +111,48 @@ find_envelope(char *line, struct logged *l)
 
 /* ---- findings of the checks ---- */
 
-static bool
-list_is_configured(const struct settings *s, const char *check, struct str detail)
-{
-	struct str zone = detail;
-	ptrdiff_t end = str_index(detail, '=');
+/* What the logged findings come to. */
+struct weighed {
+	int64_t points;
+	bool rejects, tempfails;
+	/* Of the DNS lists, which count for nothing where one of them welcomes the client. */
+	int64_t listed;
+	bool lists_reject, welcome;
+};
 
-	if (strcmp(check, "dnsbl") != 0)
-		return true;
-	if (end >= 0)
-		zone = str_sub(detail, 0, (size_t)end);
-	for (size_t i = 0; i < s->access.dnsbl_lists.n; i++)
-		if (str_is_nocase(zone, s->access.dnsbl_lists.list[i].zone))
+static bool
+is_observed(const struct settings_access *set, const char *check)
+{
+	for (size_t i = 0; i < set->observe.n; i++)
+		if (strcmp(set->observe.list[i], check) == 0)
 			return true;
 	return false;
+}
+
+/* "bl.example=127.0.0.2" as this configuration's list of that zone takes it. */
+static void
+weigh_list(const struct settings_access *set, struct str detail, struct weighed *w)
+{
+	struct dns_record record = { .preference = 0 };
+	struct dns_answer answer = { .status = DNS_OK, .records = &record, .n = 1 };
+	ptrdiff_t equals = str_rindex(detail, '=');
+
+	if (equals < 0 || is_observed(set, "dnsbl") || !set->dnsbl ||
+	    !ip_parse(str_sub(detail, (size_t)equals + 1, detail.len), &record.ip))
+		return;
+	for (size_t i = 0; i < set->dnsbl_lists.n; i++) {
+		const struct dnsbl *list = &set->dnsbl_lists.list[i];
+
+		if (!str_is_nocase(str_sub(detail, 0, (size_t)equals), list->zone) ||
+		    list->observe)
+			continue;
+		struct dnsbl_result r = dnsbl_judge(list, &answer, NULL);
+		if (r.state != DNSBL_LISTED)
+			continue;
+		w->welcome = w->welcome || (list->allow && r.refuses);
+		w->lists_reject = w->lists_reject || (!list->allow && r.refuses);
+		w->listed += r.points;
+	}
 }
 
 /* "2.5", "-1" in thousandths. */
@@ -145,52 +174,58 @@ read_points(struct str s)
 	return minus ? -points : points;
 }
 
-/* One "check:detail(what)"; what it adds, or the action that it gives. */
+/* One "check:detail(what)". */
 static void
-add_finding(const struct settings *s, struct str token, int64_t *sum, const char **action)
+weigh_finding(const struct settings_access *set, struct str token, struct weighed *w)
 {
-	static const char *const words[] = { "reject", "tempfail" };
-	ptrdiff_t open = str_rindex(token, '('), colon = str_index(token, ':');
-	char check[40];
+	bool observed = token.len > 0 && token.p[0] == '?';
 
-	if (open < 0 || token.len < 2 || token.p[0] == '?')
+	if (observed)
+		token = str_sub(token, 1, token.len);
+	ptrdiff_t open = str_rindex(token, '('), colon = str_index(token, ':');
+	if (open < 0 || token.len < 2)
 		return;
+	bool detailed = colon >= 0 && colon < open;
+	struct str name = str_sub(token, 0, (size_t)(detailed ? colon : open));
 	struct str what = str_sub(token, (size_t)open + 1, token.len - 1);
-	struct str name = str_sub(
-	    token, 0, colon >= 0 && colon < open ? (size_t)colon : (size_t)open);
-	struct str detail = colon >= 0 && colon < open
-	    ? str_sub(token, (size_t)colon + 1, (size_t)open)
-	    : STR("");
-	snprintf(check, sizeof(check), "%.*s", (int)(name.len < 39 ? name.len : 39), name.p);
-	if (!list_is_configured(s, check, detail))
+	if (str_is(name, "dnsbl")) {
+		weigh_list(set,
+		    detailed ? str_sub(token, (size_t)colon + 1, (size_t)open) : STR(""), w);
 		return;
-	for (size_t i = 0; i < 2; i++)
-		if (str_is(what, words[i])) {
-			if (*action == NULL || i == 0)
-				*action = words[i];
-			return;
-		}
-	*sum += read_points(what);
+	}
+	char check[40];
+	snprintf(check, sizeof(check), "%.*s", (int)(name.len < 39 ? name.len : 39), name.p);
+	if (observed || is_observed(set, check))
+		return;
+	if (str_is(what, "reject"))
+		w->rejects = true;
+	else if (str_is(what, "tempfail"))
+		w->tempfails = true;
+	else
+		w->points += read_points(what);
 }
 
 /* What the logged findings come to under these settings; NULL: nothing. */
 static const char *
-judge_findings(const struct settings *s, const struct settings_access *set, const char *text)
+judge_findings(const struct settings_access *set, const char *text)
 {
 	struct str rest = str_of(text);
-	const char *action = NULL;
-	int64_t sum = 0;
+	struct weighed w = { .points = 0 };
 
 	while (rest.len > 0) {
 		const char *end = memmem(rest.p, rest.len, ") ", 2);
 		size_t len = end != NULL ? (size_t)(end - rest.p) + 1 : rest.len;
 
-		add_finding(s, str_sub(rest, 0, len), &sum, &action);
+		weigh_finding(set, str_sub(rest, 0, len), &w);
 		rest = str_sub(rest, len + 1, rest.len);
 	}
-	if (action == NULL && set->reject_points > 0 && sum >= set->reject_points)
-		action = "reject";
-	return action;
+	if (!w.welcome) {
+		w.points += w.listed;
+		w.rejects = w.rejects || w.lists_reject;
+	}
+	if (w.rejects || (set->reject_points > 0 && w.points >= set->reject_points))
+		return "reject";
+	return w.tempfails ? "tempfail" : NULL;
 }
 
 /* ---- judging ---- */
@@ -277,8 +312,8 @@ judge_line(struct replay *r, const char *where, unsigned long line, const struct
 		snprintf(new_reply, sizeof(new_reply), "%d %s", j.result.verdict.code,
 		    j.result.verdict.enhanced);
 	} else if (!j.in_map) {
-		const char *by = judge_findings(
-		    r->settings, &j.view.access, field(l, "findings", ""));
+		const char *by =
+		    judge_findings(&j.view.access, field(l, "findings", ""));
 
 		if (by != NULL)
 			is = by;

@@ -510,11 +510,50 @@ def replays(tap, site, g):
 	tap.equal(ctl("access", "replay", "-c", g.conf, site.dir / "log/no-such")[0], 66, "a log that is not there")
 
 
+def lists(tap, site):
+	"""A day's envelopes against another set of DNS lists."""
+	site.file("zone", "bl.example SOA 60 ns.bl.example 30\n2.0.0.127.bl.example A 127.0.0.2\n"
+	    "9.113.0.203.bl.example A 127.0.0.2\n8.113.0.203.bl.example A 127.0.0.4\n")
+	site.dns()
+	(site.dir / "etc/empty").write_text("")
+	maps = f"{site.dir}/etc/empty"
+
+	def conf(name, block):
+		path = site.file(f"{name}.conf", CONF.replace("NAME", name).replace("MAPS", maps).replace("STATE", "")
+		    .replace("EXTRA", "refuse rcpt; " + block).replace("127.0.0.1:9;", "127.0.0.1:@dns@;"))
+		return path
+
+	g = Gate(site, "lists", maps, "")
+	g.stop()
+	g.conf = conf("lists", 'dnsbl "bl.example" { codes 127.0.0.2 127.0.0.4; probe off }')
+	g.p = site.start("lists", [BUILD / "postern-access", "-f", "-c", g.conf], site.dir / "run/lists.sock")
+	told = [g.ask(client=c, rcpt="u@local.example")[:9] for c in ("203.0.113.9", "203.0.113.8", "203.0.113.7")]
+	tap.equal(told, ["550 5.7.1", "550 5.7.1", ""], "lists: two clients are listed")
+	log = site.dir / "log/lists-day"
+	wait_for("the envelopes", lambda: g.p.text().count("event=envelope") == 3, 10)
+	log.write_text(g.p.text())
+	tap.ok(ctl("access", "replay", "-c", g.conf, log)[1].endswith("3 envelopes, 0 would be judged differently\n"),
+	    "replay with the same lists: nothing differs")
+	for what, block, clients in (
+	    ("a list that is gone", "", ["203.0.113.9", "203.0.113.8"]),
+	    ("one code less", 'dnsbl "bl.example" { codes 127.0.0.2; probe off }', ["203.0.113.8"]),
+	    ("light weights", 'dnsbl "bl.example" { codes 127.0.0.2 127.0.0.4; weight 1; probe off }',
+	        ["203.0.113.9", "203.0.113.8"]),
+	    ("a weight that is enough", 'dnsbl "bl.example" { codes 127.0.0.2 127.0.0.4; weight 5; probe off }', []),
+	    ("a list that only watches", 'observe dnsbl; dnsbl "bl.example" { codes 127.0.0.2 127.0.0.4; probe off }',
+	        ["203.0.113.9", "203.0.113.8"])):
+		status, out, err = ctl("access", "replay", "--json", "-c", conf("other", block), log)
+		seen = [(d["client"], d["was"], d["is"]) for d in json.loads(out)["differences"]] if out else err
+		tap.equal((status, seen), (1 if clients else 0, [(c, "reject", "continue") for c in clients]),
+		    f"replay with {what}")
+	g.stop()
+
+
 def main():
 	tap = Tap()
 	tmp = Dir()
 	site = Site(tmp)
-	parts = {f.__name__: f for f in (saves, first_start, databases, directory, shared, embedded, extensions)}
+	parts = {f.__name__: f for f in (saves, first_start, databases, directory, shared, embedded, extensions, lists)}
 	for name in sys.argv[1:] or parts:
 		try:
 			parts[name](tap, site)
