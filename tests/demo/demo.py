@@ -26,6 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 from content_rows import ContentRows  # noqa: E402
+from greylist_rows import DELAY, GreylistRows  # noqa: E402
 from mails import decided, message  # noqa: E402
 from postern import Site, unique, without_trace  # noqa: E402
 from proc import ROOT, Timeout, wait_for  # noqa: E402
@@ -36,7 +37,6 @@ from tap import Skip  # noqa: E402
 ENGINES = ("embedded", "redis")
 STATE = os.environ.get("STATE", "") or ENGINES[0]
 KEEP = os.environ.get("KEEP", "") not in ("", "0")
-DELAY = 2                   # seconds, as greylist.delay in etc/postern.conf
 NOWHERE, MAILDIR, KEPT = "nowhere", "Maildir", "quarantine"
 
 
@@ -60,7 +60,7 @@ def hostile_message(msgid, size):
 	return bytes(out + b"no end of blank lines:\r\n\r\n\r\n\r\n")
 
 
-class Demo(ContentRows):
+class Demo(ContentRows, GreylistRows):
 	"""state: the engine that keeps it."""
 	def __init__(self, state=STATE):
 		self.site = Site(tempfile.mkdtemp(prefix="pst"), KEEP)
@@ -306,6 +306,9 @@ class Demo(ContentRows):
 		self.start()
 		self.header()
 		self.greylisting()
+		self.pool()
+		self.suspicious()
+		self.trap()
 		self.refused()
 		self.spf_passes()
 		self.friends()
