@@ -66,25 +66,36 @@ check_map_file(const char *spec, const struct map_rules *rules, struct errs *err
 
 /* Servers are not asked: they may come later. */
 static void
-check_maps(const struct settings *s, struct errs *errs)
+check_map_list(const struct conf_strings *maps, const struct map_rules *rules,
+    const struct access_ldaps *ldaps, struct errs *errs)
 {
-	const struct map_rules rules = access_map_rules(s->access.extensions);
-	const struct access_ldaps *ldaps = &s->access.ldaps;
 	struct str name;
 
-	for (size_t i = 0; i < s->access.maps.n; i++) {
-		const char *spec = s->access.maps.list[i];
+	for (size_t i = 0; i < maps->n; i++) {
+		const char *spec = maps->list[i];
 		enum map_kind kind = map_spec_kind(str_of(spec), &name);
 		size_t k = 0;
 
 		if (kind == MAP_KIND_FILE)
-			check_map_file(spec, &rules, errs);
+			check_map_file(spec, rules, errs);
 		while (k < ldaps->n && !str_is(name, ldaps->list[k].name))
 			k++;
 		if (kind == MAP_KIND_LDAP && k == ldaps->n)
 			errs_add(errs, NULL, 0, "%s: expected a block ldap \"%.*s\" { ... }",
 			    spec, STR_ARG(name));
 	}
+}
+
+static void
+check_maps(const struct settings *s, struct errs *errs)
+{
+	const struct map_rules rules = access_map_rules(s->access.extensions);
+	const struct map_rules plain = { .check = NULL };
+	const struct access_recipient_sets *sets = &s->access.recipient_sets;
+
+	check_map_list(&s->access.maps, &rules, &s->access.ldaps, errs);
+	for (size_t i = 0; i < sets->n; i++)
+		check_map_list(&sets->list[i].maps, &plain, &s->access.ldaps, errs);
 }
 
 /* The same goes for rules.  Expressions are the jail's to compile: posternctl test score

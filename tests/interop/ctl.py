@@ -170,6 +170,10 @@ def check(tap, tmp):
 	status, out, err = ctl("check", "-c", maps)
 	tap.ok(status == 78 and all(f"\n{tmp}/{place}" in "\n" + err for place in ("access:1: ", "access:3: ", "none")),
 	    "check: reads the access maps", err)
+	rcpts = tmp.write("rcpts.conf", f'access {{ recipients "a" {{ domains a.example; maps {tmp}/none ldap:none }} }}\n')
+	status, out, err = ctl("check", "-c", rcpts)
+	tap.ok(status == 78 and f"{tmp}/none" in err + out and "ldap:none" in err + out,
+	    "check: reads the maps of recipients", err + out)
 	tmp.write("bad.cf", "body GOOD /x/\nbody BAD x\nscore GOOD many\n")
 	rules = tmp.write("rules.conf", f"score {{ rules {tmp}/bad.cf {tmp}/no.cf; }}\n")
 	status, out, err = ctl("check", "-c", rules)
