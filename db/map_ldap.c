@@ -17,7 +17,13 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/metrics.h"
 #include "common/base/xalloc.h"
+
+METRIC_COUNTER(answered_total, "postern_map_ldap_questions_total", "result=\"answered\"",
+    "Questions to directories that hold maps, by what came of them");
+METRIC_COUNTER(failed_total, "postern_map_ldap_questions_total", "result=\"failed\"",
+    "Questions to directories that hold maps, by what came of them");
 
 #define THREADS_MAX 16
 #define OUT_MS 1000 /* a directory that failed rests so long */
@@ -324,6 +330,7 @@ do_job(struct map_ldap *l, LDAP **ld, struct job *job)
 							      : directory_ask(l, ld, job);
 	if (!rests)
 		note_state(l, rc);
+	metric_add(rc == LDAP_SUCCESS ? &answered_total : &failed_total, 1);
 	if (rc == LDAP_SUCCESS) {
 		pthread_mutex_lock(&l->lock);
 		for (size_t i = 0; i < job->n; i++)

@@ -12,6 +12,7 @@
 #include "db/map_shared.h"
 
 #define KNOWN_MAX 4096 /* keys that a view keeps of a directory */
+#define KNOWN_MANY 256 /* from here on a new plan begins with none: the cache has them */
 
 struct source {
 	enum map_kind kind;
@@ -171,20 +172,25 @@ map_view_new(struct map_set *set,
 	return v;
 }
 
+static void
+known_forget(struct seen *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		free(s->known[i].key);
+		free(s->known[i].value);
+	}
+	s->n = 0;
+}
+
 void
 map_view_free(struct map_view *v)
 {
 	if (v == NULL)
 		return;
 	for (size_t i = 0; i < v->set->n; i++) {
-		struct seen *s = &v->seen[i];
-
-		map_table_unref(s->table);
-		for (size_t k = 0; k < s->n; k++) {
-			free(s->known[k].key);
-			free(s->known[k].value);
-		}
-		free(s->known);
+		map_table_unref(v->seen[i].table);
+		known_forget(&v->seen[i]);
+		free(v->seen[i].known);
 	}
 	free(v);
 }
@@ -329,9 +335,13 @@ bool
 map_view_plan_begin(struct map_view *v)
 {
 	v->planning = false;
-	for (size_t i = 0; i < v->set->n; i++)
-		if (v->set->list[i].kind == MAP_KIND_LDAP)
-			v->planning = true;
+	for (size_t i = 0; i < v->set->n; i++) {
+		if (v->set->list[i].kind != MAP_KIND_LDAP)
+			continue;
+		v->planning = true;
+		if (v->seen[i].n > KNOWN_MANY)
+			known_forget(&v->seen[i]);
+	}
 	return v->planning;
 }
 

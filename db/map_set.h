@@ -47,7 +47,7 @@ enum map_found {
 	MAP_FOUND,
 	MAP_FAILED, /* a map that comes before the answer cannot be asked */
 };
-struct map_hit { /* all borrowed from the view */
+struct map_hit { /* all borrowed from the view, until the next plan begins */
 	struct str value, note;
 	const char *file; /* "ldap:NAME" for a directory */
 	int line; /* 0: no line */

@@ -213,6 +213,10 @@ def databases(tap, site):
 	path.write_text("From:second.example\tREJECT\n" + many)
 	status, _, err = ctl("check", "-c", g.conf)
 	tap.ok(status == 0 and "hash.db: older than its text" in err, "check: a .db older than its text is told", err)
+	stale = Gate(site, "stale", f"hash:{path}")
+	stale.p.wait_line(r"event=map_stale .*older than its text", 20)
+	tap.equal(stale.ask("a@hash.example"), REFUSED, "... and in the log, while it is in force")
+	stale.stop()
 	stop = threading.Event()
 	odd = []
 
@@ -298,7 +302,8 @@ def directory(tap, site):
 	d.add("From:odd*(x).example", "REJECT")
 	d.start()
 	(site.dir / "etc/secret").write_text(slapd.PASSWORD + "\n")
-	(site.dir / "etc/first").write_text("From:first.example REJECT\nFrom:both.example OK\n")
+	(site.dir / "etc/first").write_text("From:first.example REJECT\nConnect:[203.0.113.50] OK\n"
+	    "From:a@exact.example REJECT\n")
 	block = f'ldap "site" {{ uri "{d.uri}"; base "{slapd.BASE}"; bind-dn "{slapd.ADMIN}"; ' \
 	    'password-file "@dir@/etc/secret"; cluster mail; timeout 1s; keep 2s; keep-none 1s }'
 	g = Gate(site, "ldap", f"{site.dir}/etc/first ldap:site", block)
@@ -315,6 +320,14 @@ def directory(tap, site):
 	    ("a file that comes first", g.ask("a@first.example"), REFUSED),
 	    ("characters of filters", g.ask("*@*.example"), "")):
 		tap.equal(answer, expected, f"ldap: {what}")
+	with g.mta() as m:      # more recipients than a view remembers keys
+		m.macros("M", i="Q9")
+		m.mail("a@ok.example")
+		told = set()
+		for i in range(700):
+			m.macros("R", i="Q9", rcpt_mailer="local")
+			told.add(text(m.rcpt(f"u{i}+d@r{i}.sub.local.example")))
+	tap.equal(told, {""}, "ldap: seven hundred recipients of one message")
 	before = d.searches()
 	with g.mta("198.51.100.77", "host.with.many.labels.example") as m:
 		m.macros("M", i="Q1")
@@ -324,7 +337,7 @@ def directory(tap, site):
 	count = wait_for("the log of slapd", lambda: d.searches() - before, 10)
 	tap.ok(count <= 3, f"an envelope costs a question per step, not one per key ({count})")
 	d.stop()
-	tap.equal(g.ask("a@first.example"), REFUSED, "ldap out: what a map before it says counts")
+	tap.equal(g.ask("a@exact.example", client="203.0.113.50"), REFUSED, "ldap out: what a map before it says counts")
 	begin = time.monotonic()
 	tap.equal(g.ask("a@unknown.example"), TEMPORARY, "... and what needs the directory is deferred")
 	tap.ok(time.monotonic() - begin < 4 * SLOWER, "... in time")
