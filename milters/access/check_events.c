@@ -29,6 +29,7 @@ struct conn {
 	struct future *asked[PENALTIES]; /* by place in the settings */
 	int64_t deadline_ms;
 	bool early_counted;
+	bool given[PENALTIES]; /* by kind, for what happened in this connection */
 };
 
 static enum event_kind
@@ -141,7 +142,7 @@ penalize(struct self *s, const struct access_penalty *p, const struct ipnet *net
 
 /* It happened once more; the last of `after` is one too many. */
 static void
-count(struct self *s, int kind, const struct check_facts *facts)
+count(struct self *s, struct conn *c, int kind, const struct check_facts *facts)
 {
 	const struct access_penalties *all = &facts->view->access.penalties;
 	struct ipnet net = access_event_net(&facts->ip);
@@ -158,8 +159,10 @@ count(struct self *s, int kind, const struct check_facts *facts)
 	q.rate = p->after.number;
 	q.per = p->after.seconds;
 	access_count_begin(s->counter, &q, facts);
-	if (!access_count_end(s->counter, &q, facts).allowed)
-		penalize(s, p, &net);
+	if (access_count_end(s->counter, &q, facts).allowed)
+		return;
+	penalize(s, p, &net);
+	c->given[kind] = true;
 }
 
 static bool
@@ -179,15 +182,14 @@ static void
 told(void *self, void *conn, enum check_phase phase, const struct check_facts *facts,
     const struct verdict *v)
 {
-	(void)conn;
 	if (!has_network(facts) || facts->auth[0] != '\0')
 		return;
 	if (phase == CHECK_RCPT && check_events_unknown(v))
-		count(self, PENALTY_HARVEST, facts);
+		count(self, conn, PENALTY_HARVEST, facts);
 	if (phase == CHECK_RCPT && facts->rcpt != NULL && is_trap(facts))
-		count(self, PENALTY_TRAP, facts);
+		count(self, conn, PENALTY_TRAP, facts);
 	if (v->why == access_rate_why || v->why == access_at_once_why)
-		count(self, PENALTY_FLOOD, facts);
+		count(self, conn, PENALTY_FLOOD, facts);
 }
 
 /* --- penalties in force --- */
@@ -211,7 +213,7 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 		    event_of(set->penalties.list[i].kind), store_now(store));
 	if (facts->early && !c->early_counted) {
 		c->early_counted = true;
-		count(s, PENALTY_EARLY, facts);
+		count(s, c, PENALTY_EARLY, facts);
 	}
 }
 
@@ -239,8 +241,7 @@ in_force(struct self *s, struct conn *c, size_t i, const struct check_facts *fac
 }
 
 static void
-judge(void *self, void *conn, enum check_phase phase, const struct check_facts *facts,
-    struct findings *out)
+found(struct findings *out, const struct access_penalty *p)
 {
 	static const char *const said[PENALTIES] = {
 		[PENALTY_HARVEST] = "asked for too many addresses that nobody has",
@@ -248,30 +249,38 @@ judge(void *self, void *conn, enum check_phase phase, const struct check_facts *
 		[PENALTY_TRAP] = "wrote to addresses that nobody can know",
 		[PENALTY_EARLY] = "talked before our greeting",
 	};
+	struct finding *f = findings_add(out);
+
+	f->refuses = true;
+	f->verdict = p->action == 1
+	    ? verdict_refuse(554, "5.7.1", "penalty", "%s", p->text)
+	    : verdict_refuse(421, "4.7.0", "penalty", "%s", p->text);
+	if (p->text[0] == '\0')
+		(void)snprintf(f->verdict.text, sizeof(f->verdict.text),
+		    "Your network %s: no mail from it for a while", said[p->kind]);
+	(void)snprintf(f->detail, sizeof(f->detail), "%s",
+	    penalty_name((enum penalty_kind)p->kind));
+}
+
+static void
+judge(void *self, void *conn, enum check_phase phase, const struct check_facts *facts,
+    struct findings *out)
+{
 	const struct access_penalties *all = &facts->view->access.penalties;
 	struct conn *c = conn;
 
-	if (phase != CHECK_CONNECT || c->deadline_ms == 0 ||
-	    !facts->view->access.penalty)
+	if (!facts->view->access.penalty)
 		return;
-	for (size_t i = 0; i < all->n; i++) {
-		const struct access_penalty *p = &all->list[i];
-
-		if (!in_force(self, c, i, facts))
-			continue;
-		struct finding *f = findings_add(out);
-
-		f->refuses = true;
-		f->verdict = p->action == 1
-		    ? verdict_refuse(554, "5.7.1", "penalty", "%s", p->text)
-		    : verdict_refuse(421, "4.7.0", "penalty", "%s", p->text);
-		if (p->text[0] == '\0')
-			(void)snprintf(f->verdict.text, sizeof(f->verdict.text),
-			    "Your network %s: no mail from it for a while",
-			    said[p->kind]);
-		(void)snprintf(f->detail, sizeof(f->detail), "%s",
-		    penalty_name((enum penalty_kind)p->kind));
-	}
+	/* What it did in this very connection ends it as well. */
+	for (size_t i = 0; i < all->n && (phase == CHECK_MAIL || phase == CHECK_RCPT);
+	     i++)
+		if (c->given[all->list[i].kind])
+			found(out, &all->list[i]);
+	if (phase != CHECK_CONNECT || c->deadline_ms == 0)
+		return;
+	for (size_t i = 0; i < all->n; i++)
+		if (in_force(self, c, i, facts))
+			found(out, &all->list[i]);
 }
 
 const struct check_ops check_penalty = { .name = "penalty",
