@@ -413,14 +413,16 @@ store_node_submit(struct store_node *n, struct store_request *r)
 
 	r->next = NULL;
 	pthread_mutex_lock(&n->lock);
-	bool refuse = !n->up || w->n >= QUEUE_MAX;
+	bool refuse = !n->up || w->n >= QUEUE_MAX, first = false;
 	if (!refuse) {
 		*w->last = r;
 		w->last = &r->next;
-		if (w->n++ == 0)
-			pthread_cond_signal(&w->wake);
+		first = w->n++ == 0;
 	}
 	pthread_mutex_unlock(&n->lock);
+	/* Whom it wakes finds the lock free. */
+	if (first)
+		pthread_cond_signal(&w->wake);
 	return !refuse;
 }
 

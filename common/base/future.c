@@ -74,9 +74,11 @@ future_set(struct future *f, void *value)
 		f->value = value;
 		cb = f->notify;
 		arg = f->notify_arg;
-		pthread_cond_broadcast(&f->settled);
 	}
 	pthread_mutex_unlock(&f->lock);
+	/* Whom it wakes finds the lock free; f stays, by the caller's reference. */
+	if (first)
+		pthread_cond_broadcast(&f->settled);
 	if (!first && value != NULL && f->free_value != NULL)
 		f->free_value(value);
 	/* Outside the lock: the callback may drop the last reference but ours. */

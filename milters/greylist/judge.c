@@ -157,18 +157,21 @@ static const void *
 await(struct future *f, struct judge_message *m, struct milter_session *s)
 {
 	int64_t began = clock_mono_ms();
-	const void *value = NULL;
 
-	if (f != NULL && m->budget_ms > 0 && milter_wait(s, f, began + m->budget_ms))
-		value = future_value(f);
+	if (f == NULL)
+		return NULL;
+	/* What is there already is taken even when the time is over. */
+	bool done = milter_wait(s, f, began + (m->budget_ms > 0 ? m->budget_ms : 0));
 	m->budget_ms -= clock_mono_ms() - began;
-	return value;
+	return done ? future_value(f) : NULL;
 }
 
 static void
 answer(
     struct judged *j, struct judge_message *m, struct milter_session *s, int64_t now)
 {
+	/* The one that was asked last comes last: one wait for both. */
+	(void)await(j->note, m, s);
 	j->answer = await(j->check, m, s);
 	j->verdict = greylist_judge(&j->view.greylist, &j->query, j->answer, now);
 }

@@ -41,7 +41,6 @@ struct link {
 };
 
 struct side {
-	const char *name;
 	struct link link[LINKS_MAX];
 	void (*ask)(struct link *l, unsigned n); /* the nth question into l->out */
 	/* Octets of the answer at the beginning of l->in; 0: not complete. */
@@ -292,7 +291,8 @@ compare(struct side *milter, struct side *redis, int n_links, int32_t *samples)
 }
 
 static pid_t
-start_milter(const struct rig_server *server, unsigned dns, const char *conf, const char *sock)
+start_milter(const struct rig_server *server, unsigned dns, bool notes,
+    const char *conf, const char *sock)
 {
 	const char *build = getenv("BUILD");
 	char *program = xasprintf("%s/postern-greylist", build == NULL ? "build" : build);
@@ -304,8 +304,8 @@ start_milter(const struct rig_server *server, unsigned dns, const char *conf, co
 	    "run { host bench.example; log stderr; log-level warn }\n"
 	    "dns { servers 127.0.0.1:%u }\n"
 	    "state { engine redis; redis \"unix:%s\"; budget 10s; deadline 5s }\n"
-	    "greylist { socket \"unix:%s\" }\n",
-	    dns, server->socket, sock);
+	    "greylist { socket \"unix:%s\"; correspondents %s }\n",
+	    dns, server->socket, sock, notes ? "on" : "off");
 	fclose(f);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -336,54 +336,83 @@ learn_script(const struct rig_server *server)
 	free(address);
 }
 
+static void
+links_open(struct side *milter, struct side *redis, const char *sock, const char *redis_sock)
+{
+	char *spec = xasprintf("unix:%s", sock);
+
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct side *sides[] = { milter, redis };
+
+		for (int j = 0; j < 2; j++) {
+			sides[j]->link[i] = (struct link){ .fd = -1 };
+			buf_init(&sides[j]->link[i].in, 65536);
+			buf_init(&sides[j]->link[i].out, 65536);
+		}
+		open_milter(&milter->link[i], spec, i);
+		open_redis(&redis->link[i], redis_sock);
+	}
+	free(spec);
+}
+
+static void
+links_close(struct side *milter, struct side *redis)
+{
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct side *sides[] = { milter, redis };
+
+		mta_quit(&milter->link[i].mta);
+		close(redis->link[i].fd);
+		for (int j = 0; j < 2; j++) {
+			buf_clear(&sides[j]->link[i].in);
+			buf_clear(&sides[j]->link[i].out);
+		}
+	}
+}
+
+/* notes: every recipient costs a second question, whether it knows the sender. */
+static void
+bench(const struct rig_server *server, unsigned dns, bool notes, int32_t *samples)
+{
+	static const int links[] = { 1, 16, 64 };
+	static struct side milter = { .ask = ask_milter, .answer = answer_milter };
+	static struct side redis = { .ask = ask_redis, .answer = answer_redis };
+	char *conf = xasprintf("%s/conf", server->dir), *sock = xasprintf("%s/g.sock", server->dir);
+	pid_t pid = start_milter(server, dns, notes, conf, sock);
+
+	printf("greylist: correspondents %s\n", notes ? "on" : "off");
+	links_open(&milter, &redis, sock, server->socket);
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+		compare(&milter, &redis, links[i], samples);
+	links_close(&milter, &redis);
+	kill(pid, SIGTERM);
+	waitpid(pid, NULL, 0);
+	unlink(conf);
+	free(sock);
+	free(conf);
+}
+
 int
 main(void)
 {
-	static const int links[] = { 1, 16, 64 };
-	static struct side milter = { .name = "milter", .ask = ask_milter, .answer = answer_milter };
-	static struct side redis = { .name = "redis", .ask = ask_redis, .answer = answer_redis };
 	const char *missing = rig_server_missing();
 	struct rig_server server = { .pid = 0 };
-	int32_t *samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
 	struct err err;
 
 	if (missing != NULL || rig_server_up(&server, "maxmemory 0") != 0) {
 		printf("greylist: no redis-server: %s\n", missing != NULL ? missing : "it does not run");
-		free(samples);
 		return 0;
 	}
-	char *conf = xasprintf("%s/conf", server.dir), *sock = xasprintf("%s/g.sock", server.dir);
-	char *spec = xasprintf("unix:%s", sock);
 	/* No SPF: an answer that the resolver keeps. */
 	struct dnsd *dns = dnsd_start(STR("example SOA 3600 ns.example 3600\n"), 0, &err);
 	if (dns == NULL)
 		die(err.text);
-	pid_t pid = start_milter(&server, dnsd_port(dns), conf, sock);
 	learn_script(&server);
-	for (int i = 0; i < LINKS_MAX; i++) {
-		struct side *sides[] = { &milter, &redis };
-
-		for (int j = 0; j < 2; j++) {
-			buf_init(&sides[j]->link[i].in, 65536);
-			buf_init(&sides[j]->link[i].out, 65536);
-		}
-		open_milter(&milter.link[i], spec, i);
-		open_redis(&redis.link[i], server.socket);
-	}
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-		compare(&milter, &redis, links[i], samples);
-	for (int i = 0; i < LINKS_MAX; i++) {
-		mta_quit(&milter.link[i].mta);
-		close(redis.link[i].fd);
-	}
-	kill(pid, SIGTERM);
-	waitpid(pid, NULL, 0);
+	int32_t *samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
+	bench(&server, dnsd_port(dns), false, samples);
+	bench(&server, dnsd_port(dns), true, samples);
 	dnsd_stop(dns);
-	unlink(conf);
 	rig_server_remove(&server);
-	free(spec);
-	free(sock);
-	free(conf);
 	free(samples);
 	return 0;
 }
