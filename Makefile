@@ -99,6 +99,7 @@ tests: all $(UNITS) $(FUZZERS:%=$(BUILD)/fuzz/replay_%)
 bench: all $(BENCHES)
 	@BUILD=$(BUILD) python3 tests/bench/bench.py
 	@BUILD=$(BUILD) python3 tests/bench/bench_peers.py
+	@BUILD=$(BUILD) python3 tests/bench/bench_postscreen.py
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -4,13 +4,16 @@
 whose zone changes: weights, lists of names, welcome, who is spared, when a refusal is given,
 and a list that begins to list the world."""
 import re
+import resource
 import signal
+import struct
 import sys
 import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+import milter  # noqa: E402
 from access_milter import Session  # noqa: E402
 from postern import Site  # noqa: E402
 from proc import BUILD, SLOWER, Dir, run, wait_for  # noqa: E402
@@ -164,6 +167,34 @@ def quiet_world(tap, site):
 	tap.ok(True, "... and one that lists nothing any more")
 
 
+def thousand(tap, site, n=1000):
+	"""All at once: every connection is answered, and rightly."""
+	links = []
+	for i in range(n):
+		m = milter.Mta(str(site.dir / "run/access.sock"), 60)
+		m.sock.settimeout(120)
+		m.negotiate()
+		links.append(m)
+	begin = time.monotonic()
+	for i, m in enumerate(links):
+		client = f"198.19.{i // 250}.{i % 250 + 1}" if i % 100 else "203.0.113.5"
+		m.macros("C", j="gate.example", client_addr=client, client_name=f"[{client}]", client_resolve="FAIL")
+		m.sock.sendall(milter.packet("C", milter.z(f"[{client}]") + b"4" + struct.pack(">H", 25) + milter.z(client)))
+	for letter, payload in (("H", b"mx.sender.example\0"), ("M", b"<a@ok.example>\0"), ("R", b"<u@local.example>\0")):
+		for m in links:     # the answer to the step before, then the next step
+			m.answer(letter)
+		for m in links:
+			m.sock.sendall(milter.packet(letter, payload))
+	replies = [m.answer("R") for m in links]
+	took = time.monotonic() - begin
+	wrong = [(i, r) for i, r in enumerate(replies) if (r != [b"c"]) != (i % 100 == 0)]
+	tap.equal(wrong, [], f"{n} connections at once: each has its answer ({took:.1f} s)")
+	for m in links:
+		m.close()
+	wait_for("the next connection", lambda: try_client(site, "203.0.113.77") == "", 60)
+	tap.ok(True, "... and no thread is stuck")
+
+
 def times(tap, site):
 	"""When the refusal is given; observe; postmaster as others."""
 	for extra, sender, rcpt, at_mail, at_rcpt in (
@@ -198,6 +229,8 @@ def times(tap, site):
 
 def main():
 	tap = Tap()
+	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard > 0 else 8192, hard))
 	site = Site(Dir())
 	try:
 		site.file("map", "From:never.example\tREJECT\n")
@@ -206,6 +239,7 @@ def main():
 		site.dns()
 		site.milter("access")
 		rows(tap, site)
+		thousand(tap, site)
 		times(tap, site)
 		site.file("postern.conf", CONF.replace("EXTRA", ""))
 		site.procs["access"].send(signal.SIGHUP)

@@ -2,13 +2,17 @@
 /* A load generator: parallel SMTP sessions that send messages back to back.
  *
  *	load -c ADDR:PORT [-p SESSIONS] [-n MESSAGES] [-s OCTETS] [-r RCPTS] [-k PER_LINK]
- *	     [-f FROM_DOMAIN] [-t TO_DOMAIN] [-S SOURCE] [-u RUN] [-w SECONDS]
+ *	     [-f FROM_DOMAIN] [-t TO_DOMAIN] [-S SOURCE] [-u RUN] [-w SECONDS] [-x] [-e]
  *
  * A session sends PER_LINK messages over one connection (0: all of them), then opens
  * another.  MAIL, RCPT and DATA go out together where the server offers PIPELINING
  * (RFC 2920).  Sender and recipients of every message are different; RUN makes them
  * different from those of another run.  The latency of a message is the time from its
  * MAIL to the reply to its final dot.
+ *
+ * -x: each connection says by HAProxy's PROXY line that it comes from another address of
+ * 198.18.0.0/15.  -e: envelopes only; each connection ends after its recipients, and the
+ * latency is the time from connect to the reply to the last of them.
  *
  * Prints one line of fields separated by tabs:
  *	messages  refused  seconds  messages/s  p50  p90  p99  max   (latencies in microseconds)
@@ -51,7 +55,8 @@ struct session {
 
 struct load {
 	struct sockaddr_in to, source;
-	bool has_source;
+	bool has_source, proxy, envelopes;
+	uint32_t links; /* opened so far */
 	uint64_t sessions, messages, size, rcpts, per_link, run, wait;
 	const char *from, *rcpt_domain;
 	int epoll;
@@ -61,6 +66,18 @@ struct load {
 	struct buf message; /* body with the final dot */
 	bool told, broken;
 };
+
+static int session_flush(struct load *l, struct session *s);
+
+/* Runs are far apart, so that caches know nobody. */
+static void
+put_proxy(struct load *l, struct session *s)
+{
+	uint32_t n = (uint32_t)(l->run * 7919 * 16 + l->links++) & 0x1ffff;
+
+	buf_addf(&s->out, "PROXY TCP4 198.%u.%u.%u 127.0.0.1 40000 25\r\n", 18 + (n >> 16),
+	    n >> 8 & 255, n & 255);
+}
 
 static int
 session_open(struct load *l, struct session *s)
@@ -78,7 +95,11 @@ session_open(struct load *l, struct session *s)
 	buf_reset(&s->in);
 	buf_reset(&s->out);
 	l->open++;
-	return 0;
+	s->begun = clock_mono_us();
+	if (!l->proxy)
+		return 0;
+	put_proxy(l, s);
+	return session_flush(l, s);
 }
 
 static void
@@ -112,12 +133,14 @@ session_next(struct load *l, struct session *s)
 	s->on_link++;
 	s->refused = false;
 	s->rcpts_answered = s->rcpts_taken = 0;
-	s->begun = clock_mono_us();
+	if (!l->envelopes)
+		s->begun = clock_mono_us();
 	buf_addf(&s->out, "MAIL FROM:<s%" PRIu64 ".%" PRIu64 "@%s>\r\n", l->run, s->number,
 	    l->from);
 	if (s->pipelining) {
 		put_rcpts(l, s);
-		buf_add_cstr(&s->out, "DATA\r\n");
+		if (!l->envelopes)
+			buf_add_cstr(&s->out, "DATA\r\n");
 	}
 	s->step = AT_MAIL;
 }
@@ -144,9 +167,11 @@ message_over(struct load *l, struct session *s)
 }
 
 static void
-after_rcpts(struct session *s)
+after_rcpts(struct load *l, struct session *s)
 {
-	if (s->pipelining) {
+	if (l->envelopes) {
+		message_over(l, s);
+	} else if (s->pipelining) {
 		s->step = AT_DATA;
 	} else if (s->rcpts_taken > 0) {
 		buf_add_cstr(&s->out, "DATA\r\n");
@@ -209,7 +234,7 @@ on_reply(struct load *l, struct session *s, struct str line)
 		if (!good)
 			refuse(l, s, line);
 		if (++s->rcpts_answered == l->rcpts)
-			after_rcpts(s);
+			after_rcpts(l, s);
 		return 0;
 	case AT_DATA:
 		on_data(l, s, kind, line);
@@ -408,13 +433,18 @@ options(struct load *l, int argc, char **argv)
 	char source[64];
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:p:n:s:r:k:f:t:S:u:w:")) != -1) {
+	while ((opt = getopt(argc, argv, "c:p:n:s:r:k:f:t:S:u:w:xe")) != -1) {
 		if (opt == 'c') {
 			to = addr_parse(optarg, &l->to);
 		} else if (opt == 'f') {
 			l->from = optarg;
 		} else if (opt == 't') {
 			l->rcpt_domain = optarg;
+		} else if (opt == 'x') {
+			l->proxy = true;
+		} else if (opt == 'e') {
+			l->envelopes = true;
+			l->per_link = 1;
 		} else if (opt == 'S') {
 			(void)snprintf(source, sizeof(source), "%s:0", optarg);
 			l->has_source = addr_parse(source, &l->source);
@@ -435,7 +465,7 @@ main(int argc, char **argv)
 	if (!options(&l, argc, argv)) {
 		fprintf(stderr, "usage: load -c ADDR:PORT [-p SESSIONS] [-n MESSAGES] [-s OCTETS] "
 				"[-r RCPTS] [-k PER_LINK] [-f FROM_DOMAIN] [-t TO_DOMAIN] "
-				"[-S SOURCE] [-u RUN] [-w SECONDS]\n");
+				"[-S SOURCE] [-u RUN] [-w SECONDS] [-x] [-e]\n");
 		return 64;
 	}
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
