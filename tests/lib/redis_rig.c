@@ -408,8 +408,10 @@ pairs_serve(struct rig_between *b, struct pair *pairs, const struct pollfd *p)
 			on = forward(pairs[i].client, pairs[i].server);
 		if (on && server->fd >= 0 && server->revents != 0) {
 			poll(NULL, 0, b->delay_ms);
-			on = b->cuts <= 0 && forward(pairs[i].server, pairs[i].client);
-			b->cuts -= b->cuts > 0;
+			bool cut = b->cuts > 0;
+			if (cut) /* the test may set it once it has its answer */
+				b->cuts--;
+			on = !cut && forward(pairs[i].server, pairs[i].client);
 		}
 		if (!on)
 			pair_close(&pairs[i]);
