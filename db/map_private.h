@@ -32,7 +32,7 @@ struct map_table {
 	struct map_entry *entries;
 	size_t n, cap;
 	char **owned; /* what else entries borrow from */
-	size_t n_owned;
+	size_t n_owned, owned_cap;
 	uint32_t *slots; /* index into entries + 1; 0: free */
 	size_t mask;
 	uint64_t seed;

@@ -162,7 +162,10 @@ map_table_new(const char *path, char *text_take)
 void
 map_table_own(struct map_table *t, char *octets_take)
 {
-	t->owned = xreallocarray(t->owned, t->n_owned + 1, sizeof(*t->owned));
+	if (t->n_owned == t->owned_cap) {
+		t->owned_cap = t->owned_cap == 0 ? 16 : t->owned_cap * 2;
+		t->owned = xreallocarray(t->owned, t->owned_cap, sizeof(*t->owned));
+	}
 	t->owned[t->n_owned++] = octets_take;
 }
 
