@@ -216,25 +216,36 @@ triple_key(unsigned i, struct str *client, char out[120])
 	return (struct str){ out, (size_t)(2 + client_len + 2 + sender + 2 + rcpt) };
 }
 
+static struct future *
+try_triple(struct store *store, unsigned i, int64_t now)
+{
+	char text[120];
+	struct str client, key = triple_key(i, &client, text);
+
+	return store_greylist_check(store, NULL, client, key, &times, now);
+}
+
+/* A machine that does much else may make the store refuse for a moment: asked again. */
 static void
 fill(struct store *store, unsigned n)
 {
 	struct future *f[FILL_BATCH];
 
 	for (unsigned i = 0; i < n; i += FILL_BATCH) {
-		for (unsigned j = 0; j < FILL_BATCH; j++) {
-			char text[120];
-			struct str client, key = triple_key(i + j, &client, text);
-
-			f[j] = store_greylist_check(
-			    store, NULL, client, key, &times, NOW);
-		}
-		for (unsigned j = 0; j < FILL_BATCH; j++) {
-			if (!future_wait(f[j], clock_mono_ms() + 60000) ||
-			    ((struct greylist_answer *)future_value(f[j]))->state !=
-				STORE_OK)
+		for (unsigned j = 0; j < FILL_BATCH; j++)
+			f[j] = try_triple(store, i + j, NOW);
+		for (unsigned j = 0; j < FILL_BATCH;) {
+			if (!future_wait(f[j], clock_mono_ms() + 60000))
+				exit(1);
+			const struct greylist_answer *a = future_value(f[j]);
+			bool again = a->state == STORE_DOWN;
+			if (a->state == STORE_FULL)
 				exit(1);
 			future_unref(f[j]);
+			if (again)
+				f[j] = try_triple(store, i + j, NOW);
+			else
+				j++;
 		}
 	}
 }
@@ -252,19 +263,16 @@ probe(void *arg)
 	struct prober *p = arg;
 
 	while (clock_mono_ms() < p->until_ms) {
-		char text[120];
-		struct str client;
 		unsigned i = (unsigned)rand_r(&p->seed) % p->triples;
-		struct str key = triple_key(i, &client, text);
-		struct future *f =
-		    store_greylist_check(p->store, NULL, client, key, &times, NOW + 400);
+		struct future *f = try_triple(p->store, i, NOW + 400);
 
-		if (!future_wait(f, clock_mono_ms() + 10000) ||
-		    ((struct greylist_answer *)future_value(f))->seen.state ==
-			GREYLIST_NEW)
+		if (!future_wait(f, clock_mono_ms() + 60000))
 			exit(1);
+		const struct greylist_answer *a = future_value(f);
+		if (a->state == STORE_OK && a->seen.state == GREYLIST_NEW)
+			exit(1);
+		p->n += a->state == STORE_OK;
 		future_unref(f);
-		p->n++;
 	}
 	return NULL;
 }
