@@ -385,7 +385,7 @@ queue_take(struct embedded *e)
 	struct store_request *list = e->first, **end = &e->first;
 
 	for (size_t i = 0; i < e->batch_max && *end != NULL; i++) {
-		if ((*end)->op != STORE_STATS)
+		if ((*end)->now != 0) /* questions about maps have no time */
 			e->now = (*end)->now;
 		end = &(*end)->next;
 		e->n--;
@@ -467,9 +467,10 @@ maps_changed(struct embedded *e, const struct keep *k)
 
 	if (table_begin(&e->table, e->env, false, &tx) != 0)
 		return false;
-	bool changed = table_maps_changed(&tx) > k->snapshot;
+	uint64_t changed = table_maps_changed(&tx), now = mdb_txn_id(tx.txn);
 	table_abort(&tx);
-	return changed;
+	/* A file that was copied counts its transactions anew. */
+	return changed > k->snapshot && changed <= now;
 }
 
 static void

@@ -447,8 +447,10 @@ START_TEST(expired_records_go)
 	/* One of them lives on; its row in the index is older than it. */
 	ck_assert_int_eq(rig_try(s, "c", "k7", T0 + 400), GREYLIST_RETRIED);
 	ck_assert_int_eq(rig_try(s, "c", "k7", T0 + 3 * DAY), GREYLIST_KNOWN);
-	while (rig_stats_of(s).entries > 2 && clock_mono_ms() < until)
+	while (rig_stats_of(s).entries > 2 && clock_mono_ms() < until) {
+		rig_map_of(store_map_version(s, STR("m"))); /* has no time */
 		poll(NULL, 0, 20);
+	}
 	ck_assert_uint_eq(rig_stats_of(s).entries, 2); /* the triple and its client */
 	ck_assert_int_eq(rig_try(s, "c", "k7", T0 + 4 * DAY), GREYLIST_KNOWN);
 	store_close(s);
