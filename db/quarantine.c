@@ -15,6 +15,7 @@
 #include "common/base/buf.h"
 
 #define HEAD_MAX 65536
+#define OPEN_TRIES 1000 /* each lost to a cleaner that came between */
 
 static int
 write_all(int fd, struct str s)
@@ -53,7 +54,7 @@ open_locked(int dir_fd, const char *name)
 {
 	struct stat st;
 
-	for (int tries = 0; tries < 10; tries++) {
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
 		int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 
 		if (fd < 0)
