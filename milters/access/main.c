@@ -213,7 +213,28 @@ decides(const struct verdict *v)
 	return v->action != ACTION_CONTINUE;
 }
 
-/* What the checks come to at this phase, logged where it is or would be a refusal. */
+/* A message that passes although something was found. */
+static void
+log_passed(struct conn *c, const struct access_facts *f, int64_t points)
+{
+	struct logline l;
+	struct buf found;
+
+	buf_init(&found, 1000);
+	check_print(c->checks, f->check.spared, &found);
+	bool any = found.len > 0;
+	buf_clear(&found);
+	if (!any)
+		return;
+	logline_init(&l, LOG_LEVEL_INFO, "access");
+	logline_cstr(&l, "action", "continue");
+	log_envelope(&l, f->check.session, c, (struct str){ 0 });
+	log_checks(&l, c, points, f->check.spared);
+	logline_send(&l);
+}
+
+/* What the checks come to at this phase, logged where it is or would be a refusal, and at
+ * the end in any case. */
 static struct verdict
 run_checks(struct conn *c, enum check_phase phase, const struct access_facts *f)
 {
@@ -225,8 +246,11 @@ run_checks(struct conn *c, enum check_phase phase, const struct access_facts *f)
 		return sum.verdict;
 	bool observe = f->check.view->observe || !decides(&sum.verdict);
 	const struct verdict *v = decides(&sum.verdict) ? &sum.verdict : &sum.would;
-	if (!decides(v))
+	if (!decides(v)) {
+		if (phase == CHECK_EOM)
+			log_passed(c, f, sum.points);
 		return *v;
+	}
 	logline_init(&l, LOG_LEVEL_INFO, "access");
 	logline_cstr(&l, observe ? "would" : "action", action_name(v->action));
 	log_envelope(&l, s, c,

@@ -35,6 +35,9 @@ bad.example.rhs.example A 127.0.0.2
 5.113.0.203.w.example A 127.0.0.2
 6.113.0.203.w.example A 127.0.0.2
 6.113.0.203.vip.example A 127.0.0.2
+null.example MX 0 .
+good.example MX 10 mx.good.example
+fail.example fault servfail
 """
 WORLD = GOOD.replace(TESTS, "") + "*.w.example A 127.0.0.2\n" + TESTS
 
@@ -88,12 +91,43 @@ def rows(tap, site):
 		tap.equal([s.rcpt(r) for r in ("u@local.example", "postmaster@local.example", "v@local.example")],
 		    [W.format("203.0.113.5"), "", W.format("203.0.113.5")], "each recipient for itself")
 		tap.equal(s.end()[-1], b"c", "what postmaster gets")
+	with Session(site, "203.0.113.1") as s:
+		s.mail("a@passes.example")
+		s.rcpt("u@local.example")
+		s.end()
+	site.procs["access"].wait_line(r'action=continue .*from=a@passes.example .*points=2.5 findings="dnsbl:a.example', 20)
+	tap.ok(True, "mail that passes with points is logged")
 	text = site.procs["access"].text()
 	line = next((x for x in text.splitlines() if "client=203.0.113.2" in x), "")
 	for want in ("action=reject", "why=dnsbl", "points=5", "to=u@local.example",
 	    'findings="dnsbl:a.example=127.0.0.2(2.5) dnsbl:b.example=127.0.0.4(2.5)"'):
 		tap.ok(want in line, f"the log has {want.split('=')[0]}", line)
 	tap.ok(re.search(r'would=reject .*to=trial@local.example .*findings="dnsbl:w.example', text), "the log of a trial", text[-2000:])
+
+
+def senders(tap, site):
+	"""The envelope's checks over the wire; a short pause before the greeting."""
+	site.file("postern.conf", CONF.replace("EXTRA", "helo-forged reject; sender-unresolvable reject; own-names our.example;"
+	    "client-no-name 2.6 \"who is %a?\"; greeting-pause 300ms;"))
+	site.procs["access"].send(signal.SIGHUP)
+	wait_for("the settings", lambda: try_client(site, "203.0.113.99") != "", 20)
+	for what, client, sender, want in (
+	    ("null MX", "203.0.113.98", "a@null.example", "550 5.7.27 Sender's domain null.example takes no mail "
+	        "(null MX), so we take none from it"),
+	    ("no such domain", "203.0.113.98", "a@none.a.example", "553 5.1.8 Sender's domain none.a.example does not "
+	        "exist or has no mail host"),
+	    ("DNS fails", "203.0.113.98", "a@fail.example", "451 4.1.8 Sender's domain fail.example cannot be looked up at present"),
+	    ("a good domain", "203.0.113.98", "a@good.example", ""),
+	    ("no name and one list", "203.0.113.1", "a@good.example", "550 5.7.25 who is 203.0.113.1?")):
+		begin = time.monotonic()
+		with Session(site, client) as s:
+			took = time.monotonic() - begin
+			tap.equal(s.mail(sender) or s.rcpt("u@local.example"), want, f"sender: {what}")
+		tap.ok(took >= 0.3, f"... after the pause ({took:.2f} s)")
+	with Session(site, "203.0.113.98") as s:
+		s.m.helo("Our.Example")
+		s.mail("a@good.example")
+		tap.equal(s.rcpt("u@local.example"), "550 5.7.1 HELO Our.Example is our own name or address, not yours", "HELO forged")
 
 
 def stats(site):
@@ -240,6 +274,7 @@ def main():
 		site.milter("access")
 		rows(tap, site)
 		thousand(tap, site)
+		senders(tap, site)
 		times(tap, site)
 		site.file("postern.conf", CONF.replace("EXTRA", ""))
 		site.procs["access"].send(signal.SIGHUP)
