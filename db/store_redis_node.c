@@ -35,6 +35,7 @@
 #define QUEUE_MAX 8192 /* questions that may wait for one thread */
 #define OPEN_MS 1000 /* the breaker stays open at least that long */
 #define JITTER_MS 250 /* and up to that much longer: hosts do not come all at once */
+#define CONNECT_MS 1000 /* for the first thread to connect while no mail waits */
 #define CLOCK_MS 60000 /* between two looks at the server's clock */
 #define CLOCK_AGREES_US 1000000 /* less is no difference: hosts that keep their time */
 #define MOVING_MS 2 /* until what is being moved between servers is asked again */
@@ -131,26 +132,22 @@ store_node_address(struct store_node *n)
 	return a;
 }
 
-static int64_t
-from_now(const struct store_node *n)
-{
-	return clock_mono_ms() + n->conf.deadline_ms;
-}
-
 /* The first thread's: connect, to where the server is said to be now. */
 static int
-connect_anew(struct store_worker *w, struct err *err)
+connect_anew(struct store_worker *w, int64_t wait_ms, struct err *err)
 {
 	struct store_node *n = w->node;
 	struct store_address a = store_node_address(n);
 	int rc;
 
 	if (n->conf.ops == NULL || n->conf.ops->locate == NULL)
-		return store_link_open(&w->link, &n->conf.link, &a, from_now(n), err);
+		return store_link_open(
+		    &w->link, &n->conf.link, &a, clock_mono_ms() + wait_ms, err);
 	for (size_t turn = 0;
 	     (rc = n->conf.ops->locate(n->conf.arg, turn, &a, err)) != 0; turn++) {
 		if (rc < 0 ||
-		    store_link_open(&w->link, &n->conf.link, &a, from_now(n), err) != 0)
+		    store_link_open(&w->link, &n->conf.link, &a,
+			clock_mono_ms() + wait_ms, err) != 0)
 			continue;
 		pthread_mutex_lock(&n->lock);
 		bool moved = !store_address_same(&a, &n->address);
@@ -169,16 +166,17 @@ connect_anew(struct store_worker *w, struct err *err)
  * clocks.  Clocks that agree are left alone: what is measured depends on the way there
  * and back. */
 static int
-look_at_clock(struct store_worker *w, struct err *err)
+look_at_clock(struct store_worker *w, int64_t wait_ms, struct err *err)
 {
 	struct store_node *n = w->node;
 	int64_t ahead;
 
 	if (w->link.c != NULL && store_link_stale(&w->link))
 		store_link_close(&w->link);
-	if (w->link.c == NULL && connect_anew(w, err) != 0)
+	if (w->link.c == NULL && connect_anew(w, wait_ms, err) != 0)
 		return -1;
-	int rc = store_link_clock(&w->link, n->conf.wall_us, from_now(n), &ahead, err);
+	int rc = store_link_clock(
+	    &w->link, n->conf.wall_us, clock_mono_ms() + wait_ms, &ahead, err);
 	if (rc < 0)
 		return -1;
 	n->clock_at = clock_mono_ms() + CLOCK_MS;
@@ -199,16 +197,22 @@ static void
 probe(struct store_worker *w)
 {
 	struct store_node *n = w->node;
+	int64_t wait_ms = n->conf.deadline_ms;
 	struct err err;
 
+	/* Whoever opens the store waits for the first one. */
+	if (!n->first_try && wait_ms < CONNECT_MS)
+		wait_ms = CONNECT_MS;
 	pthread_mutex_unlock(&n->lock);
-	bool good = look_at_clock(w, &err) == 0;
+	bool good = look_at_clock(w, wait_ms, &err) == 0;
 	pthread_mutex_lock(&n->lock);
 	bool first = n->first_try;
 	n->first_try = false;
 	n->up = good;
 	n->probe_at = probe_time();
 	pthread_cond_broadcast(&n->tried);
+	for (size_t i = 1; i < n->n_workers && good; i++)
+		pthread_cond_signal(&n->worker[i].wake);
 	if (good && !first)
 		log_msg(LOG_LEVEL_WARN, "store_up", "%s works again", n->conf.name);
 	if (!good && first)
@@ -324,6 +328,7 @@ while_down(struct store_worker *w)
 	}
 	if (n->stop)
 		return false;
+	w->early = false;
 	if (w != &n->worker[0])
 		pthread_cond_wait(&w->wake, &n->lock);
 	else if (clock_mono_ms() >= n->probe_at)
@@ -333,6 +338,22 @@ while_down(struct store_worker *w)
 	return true;
 }
 
+/* Connect before anybody asks; who asks meanwhile has its deadline no sooner.  What
+ * fails is tried again with the first question.  Called and left with the lock held. */
+static void
+connect_early(struct store_worker *w)
+{
+	struct store_node *n = w->node;
+	struct store_address a = n->address;
+	struct err err;
+
+	w->early = true;
+	pthread_mutex_unlock(&n->lock);
+	(void)store_link_open(&w->link, &n->conf.link, &a,
+	    clock_mono_ms() + n->conf.deadline_ms, &err);
+	pthread_mutex_lock(&n->lock);
+}
+
 /* Nothing is to do: called and left with the lock held. */
 static void
 idle(struct store_worker *w)
@@ -340,10 +361,12 @@ idle(struct store_worker *w)
 	struct store_node *n = w->node;
 	struct timespec until = moment(n->clock_at);
 
-	if (w != &n->worker[0])
-		pthread_cond_wait(&w->wake, &n->lock);
-	else
+	if (w == &n->worker[0])
 		pthread_cond_timedwait(&w->wake, &n->lock, &until);
+	else if (w->link.c == NULL && !w->early)
+		connect_early(w);
+	else
+		pthread_cond_wait(&w->wake, &n->lock);
 }
 
 static void
@@ -353,7 +376,7 @@ upkeep(struct store_worker *w)
 	struct err err;
 
 	if (w == &n->worker[0] && clock_mono_ms() >= n->clock_at &&
-	    look_at_clock(w, &err) != 0)
+	    look_at_clock(w, n->conf.deadline_ms, &err) != 0)
 		trip(n, &err);
 }
 

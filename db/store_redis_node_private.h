@@ -15,6 +15,7 @@ struct store_worker {
 	struct store_node *node;
 	pthread_t thread;
 	struct store_link link; /* the thread's own */
+	bool early; /* the thread's own: it tried to connect before it was asked */
 
 	pthread_cond_t wake; /* of node->lock, and so is what follows */
 	struct store_request *first, **last;
