@@ -16,98 +16,13 @@
 #include "common/net/dnsbl.h"
 #include "contrib/ctl/command.h"
 #include "contrib/ctl/common.h"
+#include "contrib/ctl/logged.h"
 #include "db/map_spec.h"
 #include "milters/access/access_case.h"
 #include "milters/access/access_combine.h"
 #include "policy/store_opener.h"
 
 #define LINE_MAX_OCTETS (64 << 10)
-#define FIELDS_MAX 40
-
-/* ---- a logged line ---- */
-
-struct field {
-	char *key, *value; /* in the line's own octets */
-};
-
-struct logged {
-	struct field list[FIELDS_MAX];
-	size_t n;
-};
-
-/* A quoted value, unescaped in place; returns what is behind it, NULL: no end. */
-static char *
-unquote(char *p, char **value)
-{
-	char *out = p;
-
-	*value = p;
-	while (*p != '"') {
-		char hex[3] = "";
-		char c = *p++;
-
-		if (c == '\0')
-			return NULL;
-		if (c == '\\' && *p == 'x' && p[1] != '\0' && p[2] != '\0') {
-			hex[0] = p[1];
-			hex[1] = p[2];
-			c = (char)strtoul(hex, NULL, 16);
-			p += 3;
-		} else if (c == '\\' && *p != '\0') {
-			c = *p++;
-		}
-		*out++ = c == '\0' ? ' ' : c;
-	}
-	*out = '\0';
-	return p + 1;
-}
-
-/* key=value ... from p on; what is in front (syslog's own) was cut off. */
-static void
-read_fields(char *p, struct logged *l)
-{
-	l->n = 0;
-	while (p != NULL && l->n < FIELDS_MAX) {
-		p += strspn(p, " \r\n");
-		char *equals = strchr(p, '=');
-		if (*p == '\0' || equals == NULL)
-			return;
-		struct field *f = &l->list[l->n++];
-		f->key = p;
-		*equals = '\0';
-		p = equals + 1;
-		if (*p == '"') {
-			p = unquote(p + 1, &f->value);
-			continue;
-		}
-		f->value = p;
-		p += strcspn(p, " \r\n");
-		if (*p != '\0')
-			*p++ = '\0';
-	}
-}
-
-static const char *
-field(const struct logged *l, const char *key, const char *none)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->list[i].key, key) == 0)
-			return l->list[i].value;
-	return none;
-}
-
-/* false: a line of something else. */
-static bool
-find_envelope(char *line, struct logged *l)
-{
-	static const char mark[] = "event=envelope ";
-	char *p = strstr(line, mark);
-
-	if (p == NULL || (p > line && p[-1] != ' '))
-		return false;
-	read_fields(p, l);
-	return field(l, "client", NULL) != NULL && field(l, "from", NULL) != NULL;
-}
 
 /* ---- findings of the checks ---- */
 
@@ -242,17 +157,17 @@ struct replay {
 static struct access_case
 case_of(const struct logged *l)
 {
-	const char *resolve = field(l, "resolve", "FAIL");
-	struct access_case c = { .name = field(l, "name", ""),
+	const char *resolve = logged_get(l, "resolve", "FAIL");
+	struct access_case c = { .name = logged_get(l, "name", ""),
 		.resolve = access_resolve_of(resolve, strcmp(resolve, "OK") == 0),
-		.helo = field(l, "helo", ""),
-		.mta = field(l, "mta", ""),
-		.mailer = field(l, "mailer", ""),
-		.authenticated = field(l, "auth", NULL) != NULL,
-		.from = field(l, "from", ""),
-		.to = field(l, "to", NULL) };
+		.helo = logged_get(l, "helo", ""),
+		.mta = logged_get(l, "mta", ""),
+		.mailer = logged_get(l, "mailer", ""),
+		.authenticated = logged_get(l, "auth", NULL) != NULL,
+		.from = logged_get(l, "from", ""),
+		.to = logged_get(l, "to", NULL) };
 
-	(void)ip_parse(str_of(field(l, "client", "")), &c.ip);
+	(void)ip_parse(str_of(logged_get(l, "client", "")), &c.ip);
 	return c;
 }
 
@@ -261,9 +176,9 @@ put_text(struct replay *r, const char *where, unsigned long line, const struct l
     const char *was, const char *is, const struct access_judged *j)
 {
 	buf_addf(&r->out, "%s:%lu: %s -> %s client=%s from=%s", where, line, was, is,
-	    field(l, "client", ""), field(l, "from", ""));
-	if (field(l, "to", NULL) != NULL)
-		buf_addf(&r->out, " to=%s", field(l, "to", ""));
+	    logged_get(l, "client", ""), logged_get(l, "from", ""));
+	if (logged_get(l, "to", NULL) != NULL)
+		buf_addf(&r->out, " to=%s", logged_get(l, "to", ""));
 	if (j->result.kind == ACCESS_REFUSED)
 		buf_addf(&r->out, " reply=\"%d %s %s\"", j->result.verdict.code,
 		    j->result.verdict.enhanced, j->result.verdict.text);
@@ -288,7 +203,7 @@ put_json(struct replay *r, const char *where, unsigned long line, const struct l
 	json_string(&r->out, is);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		buf_addf(&r->out, ",\"%s\":", names[i]);
-		json_string_or_null(&r->out, field(l, names[i], NULL));
+		json_string_or_null(&r->out, logged_get(l, names[i], NULL));
 	}
 	buf_add_cstr(&r->out, ",\"entry\":");
 	json_string_or_null(&r->out, j->result.key[0] != '\0' ? j->result.key : NULL);
@@ -302,7 +217,7 @@ static void
 judge_line(struct replay *r, const char *where, unsigned long line, const struct logged *l)
 {
 	const struct access_case c = case_of(l);
-	const char *was = field(l, "action", field(l, "would", "continue"));
+	const char *was = logged_get(l, "action", logged_get(l, "would", "continue"));
 	struct access_judged j;
 	char old_reply[64], new_reply[64] = "";
 
@@ -313,13 +228,13 @@ judge_line(struct replay *r, const char *where, unsigned long line, const struct
 		    j.result.verdict.enhanced);
 	} else if (!j.in_map) {
 		const char *by =
-		    judge_findings(&j.view.access, field(l, "findings", ""));
+		    judge_findings(&j.view.access, logged_get(l, "findings", ""));
 
 		if (by != NULL)
 			is = by;
 	}
-	snprintf(old_reply, sizeof(old_reply), "%s %s", field(l, "code", ""),
-	    field(l, "status", ""));
+	snprintf(old_reply, sizeof(old_reply), "%s %s", logged_get(l, "code", ""),
+	    logged_get(l, "status", ""));
 	r->envelopes++;
 	/* Findings keep the reply that they had: only the map's own is compared. */
 	bool differs = strcmp(was, is) != 0 ||
@@ -350,7 +265,7 @@ replay_file(struct replay *r, const char *path)
 	}
 	while ((len = getline(&line, &size, f)) > 0) {
 		number++;
-		if (len < LINE_MAX_OCTETS && find_envelope(line, &l))
+		if (len < LINE_MAX_OCTETS && logged_read(line, &l))
 			judge_line(r, path, number, &l);
 	}
 	int status = ferror(f) ? EX_NOINPUT : EX_OK;
