@@ -49,6 +49,7 @@ struct child {
 	enum kind kind;
 	enum role role;
 	bool link_open;
+	bool stale; /* HUP came while it was starting: it may have read the old file */
 	int64_t since_ms; /* when it came into its role */
 };
 
@@ -224,6 +225,8 @@ on_served(struct supervisor *s, struct child *c)
 	if (c->kind == KIND_WORKER) {
 		s->replacing = false;
 		s->ever_served = true;
+		if (c->stale && !s->ending)
+			say(c, WORKER_RELOAD);
 	}
 	maybe_up(s);
 }
@@ -426,6 +429,7 @@ static void
 on_signal(struct supervisor *s, uint32_t sig)
 {
 	struct child *live = find_role(s, KIND_WORKER, ROLE_LIVE);
+	struct child *starting = find_role(s, KIND_WORKER, ROLE_STARTING);
 
 	switch (sig) {
 	case SIGCHLD:
@@ -434,6 +438,8 @@ on_signal(struct supervisor *s, uint32_t sig)
 	case SIGHUP:
 		ready_reloading();
 		reopen_log(s->conf);
+		if (starting != NULL)
+			starting->stale = true;
 		if (live != NULL && !s->ending)
 			say(live, WORKER_RELOAD);
 		else
