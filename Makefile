@@ -129,7 +129,7 @@ define program
 $(BUILD)/$(1)/$(2).a: $(call obj,$(filter-out %/main.c,$(wildcard $(1)/$(2)/*.c)))
 	@rm -f $$@
 	$(AR) rcs $$@ $$^
-$(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $(if $(filter score,$(2)),$(BUILD)/milters/greylist.a) $(if $(filter ctl,$(2)),$(filter-out %/ctl.a,$(ARCHIVES))) $(BUILD)/libpostern.a
+$(BUILD)/$(call progname,$(2)): $(BUILD)/$(1)/$(2)/main.o $(BUILD)/$(1)/$(2).a $(if $(filter ctl,$(2)),$(filter-out %/ctl.a,$(ARCHIVES))) $(BUILD)/libpostern.a
 	$(CC) $(CFLAGS) $(LD_ALL) -o $$@ $$^ $$(LIBS_$(2))
 endef
 $(foreach m,$(MILTERS),$(eval $(call program,milters,$(m))))

@@ -15,7 +15,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
-#include "milters/greylist/greylist.h"
+#include "policy/greylist_outcome.h"
 #include "policy/greylist.h"
 #include "policy/policy.h"
 

@@ -5,7 +5,7 @@
 #define POSTERN_MILTERS_GREYLIST_WORKER_H
 
 #include "common/run/daemon.h"
-#include "milters/greylist/judge_env.h"
+#include "policy/greylist_env.h"
 #include "policy/settings.h"
 
 /* As struct daemon_ops wants them. */

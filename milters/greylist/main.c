@@ -10,7 +10,7 @@
 #include "common/base/xalloc.h"
 #include "common/run/daemon.h"
 #include "milters/greylist/greylist_worker.h"
-#include "milters/greylist/judge.h"
+#include "policy/greylist_judge.h"
 
 #define NULL_RCPTS_MAX 100 /* recipients of one bounce; RFC 5321 4.5.3.1.8 */
 #define SENT_MAX 1000 /* recipients of one mail of ours that become correspondents */

@@ -15,7 +15,7 @@
 #include "common/run/daemon.h"
 #include "common/run/jail.h"
 #include "common/run/memfd.h"
-#include "milters/greylist/judge.h"
+#include "policy/greylist_judge.h"
 #include "milters/score/collect.h"
 #include "milters/score/score.h"
 #include "policy/client_events.h"

@@ -19,7 +19,7 @@
 #include "common/base/clock.h"
 #include "common/base/xalloc.h"
 #include "db/store_redis_link.h"
-#include "milters/greylist/greylist.h"
+#include "policy/greylist_outcome.h"
 #include "tests/lib/dnsd.h"
 #include "tests/lib/mta.h"
 #include "tests/lib/redis_rig.h"

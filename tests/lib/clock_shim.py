@@ -6,7 +6,7 @@ import subprocess
 
 from proc import BUILD, ROOT
 
-SOURCE = ROOT / "tests/lib/preload/clock.c"
+SOURCE = ROOT / "tests/preload/clock.c"
 LIBRARY = BUILD / "tests/clock_shim.so"
 
 

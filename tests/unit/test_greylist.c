@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The greylist engine: who is exempt, who the client is, which triples are the same,
  * what the header says; and the batch test on files of events. */
-#include "milters/greylist/greylist.h"
+#include "policy/greylist_outcome.h"
 
 #include <stdio.h>
 #include <stdlib.h>

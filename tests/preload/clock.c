@@ -13,7 +13,7 @@ clock_gettime(clockid_t id, struct timespec *ts)
 	long rc = syscall(SYS_clock_gettime, id, ts);
 
 	if (rc == 0 && id == CLOCK_REALTIME && ahead != NULL)
-		ts->tv_sec += atol(ahead);
+		ts->tv_sec += strtoll(ahead, NULL, 10);
 	return (int)rc;
 }
 

@@ -2,7 +2,7 @@
 /* The two ways to an answer - one recipient by itself, or all of a message together - are
  * one: prepare, ask, answer, excuse, settle.  In each of these everything is asked before
  * anything is waited for. */
-#include "milters/greylist/judge.h"
+#include "policy/greylist_judge.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a message is told about its greylisting: the engine itself, which the score
- * milter shares, is policy/greylist.h; the adapter (main.c) asks the store and logs, the
- * batch test (greylist_test.c) does the same without libmilter. */
-#ifndef POSTERN_MILTERS_GREYLIST_H
-#define POSTERN_MILTERS_GREYLIST_H
+/* What became of a message with several recipients, and how its header tells it.  Pure. */
+#ifndef POSTERN_POLICY_GREYLIST_OUTCOME_H
+#define POSTERN_POLICY_GREYLIST_OUTCOME_H
 
 #include <stdbool.h>
 #include <stdint.h>

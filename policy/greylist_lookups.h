@@ -3,11 +3,11 @@
  * from the DNS, events about its network from the store.  Asked once a message, all
  * together and as early as it is known that they are needed, so that the answers come
  * while SMTP goes on. */
-#ifndef POSTERN_MILTERS_GREYLIST_LOOKUPS_H
-#define POSTERN_MILTERS_GREYLIST_LOOKUPS_H
+#ifndef POSTERN_POLICY_GREYLIST_LOOKUPS_H
+#define POSTERN_POLICY_GREYLIST_LOOKUPS_H
 
 #include "common/run/milter.h"
-#include "milters/greylist/judge_env.h"
+#include "policy/greylist_env.h"
 #include "policy/greylist.h"
 
 /* Zeroed: nothing asked. */

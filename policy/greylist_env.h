@@ -2,8 +2,8 @@
 /* What judging needs of a process: the store, the resolver, SPF and the list of public
  * suffixes.  Opened once, by the settings of the start; both daemons that greylist have
  * one. */
-#ifndef POSTERN_MILTERS_GREYLIST_JUDGE_ENV_H
-#define POSTERN_MILTERS_GREYLIST_JUDGE_ENV_H
+#ifndef POSTERN_POLICY_GREYLIST_ENV_H
+#define POSTERN_POLICY_GREYLIST_ENV_H
 
 #include "common/auth/spf.h"
 #include "common/net/resolver.h"

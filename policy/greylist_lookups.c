@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Asking and awaiting facts.  What a fact means is policy/greylist.c's. */
-#include "milters/greylist/lookups.h"
+#include "policy/greylist_lookups.h"
 
 #include <string.h>
 

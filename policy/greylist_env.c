@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Opening and closing in the right order: SPF borrows the resolver. */
-#include "milters/greylist/judge_env.h"
+#include "policy/greylist_env.h"
 
 #include "common/base/log.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What became of a message with several recipients, as its header tells it. */
-#include "milters/greylist/greylist.h"
+/* One message, one header: what is worth telling of several recipients, in the words of
+ * RFC 5322. */
+#include "policy/greylist_outcome.h"
 
 #include <time.h>
 

@@ -4,17 +4,17 @@
  * X-Greylist will say is kept.  What a fact means and what an answer means is the engine's
  * (policy/greylist.h).  Two daemons judge: postern-greylist each recipient at RCPT,
  * postern-score suspicious mail at its end. */
-#ifndef POSTERN_MILTERS_GREYLIST_JUDGE_H
-#define POSTERN_MILTERS_GREYLIST_JUDGE_H
+#ifndef POSTERN_POLICY_GREYLIST_JUDGE_H
+#define POSTERN_POLICY_GREYLIST_JUDGE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/run/milter.h"
-#include "milters/greylist/greylist.h"
-#include "milters/greylist/judge_env.h"
-#include "milters/greylist/lookups.h"
+#include "policy/greylist_outcome.h"
+#include "policy/greylist_env.h"
+#include "policy/greylist_lookups.h"
 #include "policy/settings.h"
 
 /* Octets of a path that are kept; what is longer is no address. */
