@@ -19,7 +19,7 @@
 #include "common/base/xalloc.h"
 
 #define REFRESH_MS 250 /* at least between two readings of the map */
-#define RETRY_MS 1000 /* after one that failed */
+#define RETRY_MS 1000 /* after one that failed, and while a node of the map is away */
 #define PERIOD_MS 60000 /* and without any reason */
 #define UNUSED_MS 60000 /* a node that the map does not name is closed after that */
 #define HOPS_MAX 6
@@ -366,6 +366,16 @@ map_apply(struct store_cluster *c, const struct store_slot_map *map)
 	members_close_unused(c);
 }
 
+/* A node of the map that is away may soon have a successor. */
+static bool
+all_up(const struct store_cluster *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->member[i]->in_map && !store_node_up(c->member[i]->node))
+			return false;
+	return true;
+}
+
 /* Ask those that were in the map, then the seeds. */
 static void
 map_refresh(struct store_cluster *c)
@@ -391,7 +401,7 @@ map_refresh(struct store_cluster *c)
 		log_msg(LOG_LEVEL_WARN, "store_up", "the redis cluster tells its map again");
 	c->told_down = !good;
 	free(map);
-	c->read_at = clock_mono_ms() + (good ? PERIOD_MS : RETRY_MS);
+	c->read_at = clock_mono_ms() + (good && all_up(c) ? PERIOD_MS : RETRY_MS);
 }
 
 /* Questions for nodes that only a redirection named. */

@@ -301,6 +301,45 @@ rig_cluster_flush(const struct rig_cluster *c)
 		ck_assert_str_eq(rig_server_ask(&c->server[i], "FLUSHALL"), "OK");
 }
 
+struct replication {
+	const struct rig_cluster *c;
+	int replica;
+};
+
+static bool
+replicates(const void *arg)
+{
+	const struct replication *r = arg;
+	const struct rig_cluster *c = r->c;
+	char line[100];
+
+	snprintf(line, sizeof(line), "%s 127.0.0.1:%u", c->id[r->replica],
+	    c->port[r->replica]);
+	for (int i = 0; i < c->n; i++) {
+		redisReply *nodes = asked(&c->server[i], "CLUSTER NODES");
+		const char *at = nodes == NULL ? NULL : strstr(nodes->str, line);
+		const char *end = at == NULL ? NULL : strchr(at, '\n');
+		const char *role = at == NULL ? NULL : strstr(at, "slave ");
+		bool is = role != NULL && end != NULL && role < end;
+
+		if (nodes != NULL)
+			freeReplyObject(nodes);
+		if (!is)
+			return false;
+	}
+	return says(&c->server[r->replica], "ROLE", 3, "connected");
+}
+
+void
+rig_cluster_replicate(const struct rig_cluster *c, int replica, int master)
+{
+	const struct replication r = { c, replica };
+
+	ck_assert_int_eq(
+	    command(&c->server[replica], "CLUSTER REPLICATE %s", c->id[master]), 0);
+	ck_assert_msg(until(replicates, &r), "no replication in the cluster");
+}
+
 int
 rig_cluster_owner(const struct rig_cluster *c, unsigned slot)
 {

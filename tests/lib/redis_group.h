@@ -41,6 +41,9 @@ int rig_cluster_up(struct rig_cluster *c, int n);
 void rig_cluster_remove(struct rig_cluster *c);
 struct store_conf rig_cluster_conf(const struct rig_cluster *c); /* 100 ms */
 void rig_cluster_flush(const struct rig_cluster *c);
+/* Make `replica`, which has no slots, a replica of `master`, and wait until it is in step
+ * and all know it. */
+void rig_cluster_replicate(const struct rig_cluster *c, int replica, int master);
 /* Whose slot it is. */
 int rig_cluster_owner(const struct rig_cluster *c, unsigned slot);
 /* Begin to move a slot: from hands on what it has not; move its keys; and end it. */

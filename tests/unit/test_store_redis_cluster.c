@@ -300,6 +300,33 @@ START_TEST(one_node_fails)
 }
 END_TEST
 
+/* A master dies and its replica takes its slots: questions for them are answered again,
+ * with what was there. */
+START_TEST(replica_takes_over)
+{
+	char lost[16] = "";
+	int64_t until;
+
+	rig_cluster_replicate(&own, 3, 1);
+	for (int i = 0; i < 60 && lost[0] == '\0'; i++)
+		if (rig_cluster_owner(&own, bucket_slot(i)) == 1)
+			snprintf(lost, sizeof(lost), "own%d", i);
+	struct store *s = open_own(DEADLINE_MS);
+	becomes(s, lost, STORE_OK);
+	int64_t level = rig_ask(s, lost, NULL).level;
+	until = clock_mono_ms() + RECOVERY_MS;
+	while (strcmp(rig_server_ask(&own.server[1], "WAIT 1 100"), "1") != 0)
+		ck_assert_int_lt(clock_mono_ms(), until);
+	rig_server_kill(&own.server[1]);
+	becomes(s, lost, STORE_DOWN);
+	becomes(s, lost, STORE_OK);
+	ck_assert_int_gt(rig_ask(s, lost, NULL).level, level);
+	ck_assert_uint_ge(rig_counted(OPENED), 1);
+	ck_assert_uint_ge(rig_counted(READS), 2);
+	store_close(s);
+}
+END_TEST
+
 /* Without any node it opens, refuses, and heals. */
 START_TEST(all_nodes_away)
 {
@@ -378,6 +405,7 @@ main(void)
 	ADD(harmed, one_node_fails, 2);
 	ADD(harmed, all_nodes_away, 1);
 	ADD(grown, to_a_new_node, 1);
+	ADD(grown, replica_takes_over, 1);
 	suite_add_tcase(suite, shared);
 	suite_add_tcase(suite, harmed);
 	suite_add_tcase(suite, grown);
