@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* postern-greylist: binds libmilter's callbacks to judging (judge.c) and to the process
- * (greylist_worker.c).
+/* postern-greylist: binds libmilter's callbacks to judging (policy/greylist_judge.h) and to
+ * the process (greylist_worker.c).
  *
  * A recipient is deferred at RCPT, each by itself.  Mail of the null sender is judged
  * at the end of its header instead, so that others can verify our senders' addresses by
