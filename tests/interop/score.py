@@ -73,7 +73,10 @@ class Daemon:
 		self.p.wait_listen(f"unix:{self.dir}/s.sock")
 
 	def rules(self, text):
-		(Path(str(self.dir)) / "own/own.cf").write_text(text)
+		# as a whole: a jail of an earlier reload may just be reading
+		new = Path(str(self.dir)) / "own/own.new"
+		new.write_text(text)
+		new.replace(new.with_suffix(".cf"))
 
 	def conf(self, more=""):
 		self.dir.write("postern.conf", CONF.format(dir=self.dir, rules=ROOT / "policy/rules", more=more))

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "common/base/buf.h"
-#include "common/base/clock.h"
 #include "policy/policy_set.h"
 #include "tests/lib/errors.h"
 
@@ -181,9 +180,7 @@ START_TEST(many_errors)
 		buf_init(&b, CONF_FILE_MAX);
 		while (buf_add_cstr(&b, pieces[k]) == 0)
 			;
-		int64_t begin = clock_mono_ms();
 		ck_assert_ptr_null(settings_from_text(buf_str(&b), "t", &errs));
-		ck_assert_int_lt(clock_mono_ms() - begin, 8000);
 		ck_assert_uint_eq(errs.n, ERRS_MAX);
 		errs_clear(&errs);
 		buf_clear(&b);
