@@ -526,8 +526,8 @@ store_reply_master_address(
 	struct str part[2];
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return err_set(err, "%.*s", (int)(reply->len < 200 ? reply->len : 200),
-		    reply->str);
+		return err_set(err, "it answers %.*s",
+		    (int)(reply->len < 200 ? reply->len : 200), reply->str);
 	if (reply->type == REDIS_REPLY_NIL)
 		return err_set(err, "it knows no master of this name");
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)

@@ -130,8 +130,8 @@ store_slot_map_read(const redisReply *reply, const struct store_address *from,
     struct store_slot_map *out, struct err *err)
 {
 	if (reply->type == REDIS_REPLY_ERROR)
-		return err_set(err, "%.*s", (int)(reply->len < 200 ? reply->len : 200),
-		    reply->str);
+		return err_set(err, "it answers %.*s",
+		    (int)(reply->len < 200 ? reply->len : 200), reply->str);
 	if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
 		return err_set(err, "its map of slots is empty");
 	struct store_slot_map *map = xcalloc(1, sizeof(*map));

@@ -62,7 +62,7 @@ others(const redisReply *r)
 	}
 	if (store_reply_master_address(r, &master, &err) == 0)
 		address(&master, true);
-	else if (r->type != REDIS_REPLY_ERROR && err.text[0] == '\0')
+	else if (err.text[0] == '\0')
 		abort();
 	(void)store_reply_is_master(r);
 }
