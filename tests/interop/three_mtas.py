@@ -28,7 +28,7 @@ run { host gate.example; runtime-dir "@dir@/run"; log "@dir@/log/postern.log"; d
 dns { servers 127.0.0.1:53; timeout 1s; deadline 2s }
 state { path "@dir@/state" }
 greylist { socket "unix:@dir@/run/greylist.sock"; delay 1s; window 1h }
-access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; delay-checks %s; blocklist-recipients on; refuse mail;
+access { socket "unix:@dir@/run/access.sock"; maps "@dir@/etc/access"; delay-checks %s; blocklist-recipients on; refuse mail; %s
 	dnsbl "bl.example" { codes 127.0.0.2; text "%%a is listed by bl.example: %%t" } }
 policy "open" { recipient open@local.example; greylist.when never }
 relay "gate" {
@@ -53,6 +53,8 @@ bl.example SOA 60 ns.bl.example 30
 66.100.51.198.bl.example A 127.0.0.2
 66.100.51.198.bl.example TXT "sent junk"
 67.100.51.198.bl.example A 127.255.255.254
+2.0.0.127.bl.example A 127.0.0.2
+null.example MX 0 .
 """
 HOSTS = {"192.0.2.10": "mx.sender.example", "192.0.2.20": "mx.bad.example", "192.0.2.30": "mx.third.example",
     "198.51.100.66": "listed.example", "198.51.100.67": "asks.example", "203.0.113.99": "h99.example",
@@ -79,6 +81,8 @@ CASES = [
 	("a DNS list's client, with the list's words", "198.51.100.66", "new@sender.example", [OPEN], [550], None, 0,
 	    "198.51.100.66 is listed by bl.example: sent junk"),
 	("a DNS list's complaint is no listing", "198.51.100.67", "new@sender.example", [OPEN], [250], 250, 1, ""),
+	("a sender whose domain takes no mail", B, "x@null.example", [OPEN], [550], None, 0, "5.7.27"),
+	("its mail to postmaster passes", B, "x@null.example", ["postmaster@local.example"], [451], None, 0, "4.7.1"),
 	("a friend takes mail from a refused sender", B, "x@bad.example", [FRIEND], [451], None, 0, "4.7.1"),
 	("a friend takes mail from a listed client", "198.51.100.66", "x@sender.example", [FRIEND], [451], None, 0, "4.7.1"),
 	("three recipients, three fates", A, ALICE, [ANN, "nobody@local.example", "bob@local.example"],
@@ -94,10 +98,13 @@ CASES = [
 KINDS = ("postern-relay", "postfix", "sendmail")
 # with delay-checks off the client is refused as soon as it is known
 EARLY = [
-	("Connect: ERROR: at once", "203.0.113.99", 554),
-	("Connect: REJECT at once", "203.0.113.98", (550, 554)),
-	("a DNS list's client at once", "198.51.100.66", (550, 554)),
+	("Connect: ERROR: at once", "203.0.113.99", 554, "x.example"),
+	("Connect: REJECT at once", "203.0.113.98", (550, 554), "x.example"),
+	("a DNS list's client at once", "198.51.100.66", (550, 554), "x.example"),
+	("HELO in our name at once", B, 550, "gate.example"),
+	("nothing against it", B, 250, "x.example"),
 ]
+PAUSE = 0.59            # the greeting waits, see below
 
 
 class Relay:
@@ -179,14 +186,14 @@ def killed_worker(mta, site, sink):
 	assert b"after.kill@" in sink.take().data
 
 
-def start_site(tmp, sink, delay_checks):
+def start_site(tmp, sink, delay_checks, extra):
 	site = Site(tmp)
 	site.names["sink"] = str(sink.port)
 	site.names["dns"] = "53"
 	site.file("access", ACCESS)
 	site.file("zone", ZONE + "".join(
 	    f"{'.'.join(reversed(a.split('.')))}.in-addr.arpa PTR {n}\n{n} A {a}\n" for a, n in HOSTS.items()))
-	site.file("postern.conf", CONF % delay_checks)
+	site.file("postern.conf", CONF % (delay_checks, extra))
 	site.dns()
 	for name in ("access", "greylist"):
 		site.milter(name)
@@ -194,9 +201,9 @@ def start_site(tmp, sink, delay_checks):
 	return site
 
 
-def with_mta(tap, kind, delay_checks, cases):
+def with_mta(tap, kind, delay_checks, extra, cases):
 	sink = sinks.Sink()
-	site = start_site(Dir(), sink, delay_checks)
+	site = start_site(Dir(), sink, delay_checks, extra)
 	mta = None
 	try:
 		mta = start_mta(kind, site, sink)
@@ -233,15 +240,18 @@ def main():
 				killed_worker(mta, site, sink)
 
 		def early(mta, site, sink, logs):
-			for name, client, code in EARLY:
+			for name, client, code, helo in EARLY:
+				begin = time.monotonic()
 				with tap.case(f"{mta.kind}: {name}", logs), Smtp(mta.addr, 30, source=client) as c:
+					took = time.monotonic() - begin
 					replies = [c.greeting]
 					if c.greeting.code == 220:
-						replies += [c.ehlo("x.example"), c.mail(ALICE)]
+						replies += [c.ehlo(helo), c.mail(ALICE)]
 					assert right(replies[-1].code, code), replies
+					assert took >= PAUSE, took
 
-		with_mta(tap, kind, "friend", table)
-		with_mta(tap, kind, "off", early)
+		with_mta(tap, kind, "friend", "", table)
+		with_mta(tap, kind, "off", "helo-forged reject; greeting-pause 600ms;", early)
 	tap.done()
 
 
