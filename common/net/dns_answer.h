@@ -49,9 +49,10 @@ struct dns_answer {
 	enum dns_status status;
 	uint32_t ttl; /* seconds, when the answer came; of negative answers too */
 	bool authentic; /* AD from a trusted resolver */
-	/* clock_mono_ms() when the question was sent, and the latest at which it can have
+	/* clock_mono_us() when the question was sent, and the latest at which it can have
 	 * been sent again; 0: never. */
-	int64_t asked_ms, asked_last_ms;
+	int64_t asked_us, asked_last_us;
+	int64_t answered_us; /* ... when the answer came */
 	struct dns_record *records;
 	size_t n;
 	atomic_uint refs; /* of answers made by dns_answer_new */

@@ -33,7 +33,7 @@ set_fault(struct dnsbl_health *h, enum dnsbl_fault fault, int64_t now_ms)
 		return;
 	/* what was asked while everything was listed stays wrong as long as it is cached */
 	if (h->fault == DNSBL_LISTS_ALL)
-		h->wild_ms = now_ms;
+		h->wild_us = now_ms * 1000 + 999;
 	h->fault = fault;
 	h->since_ms = now_ms;
 	h->window_ms = now_ms;
@@ -104,23 +104,23 @@ dnsbl_answered(
 
 void
 dnsbl_random_answered(
-    struct dnsbl_health *h, enum dnsbl_state state, int64_t asked_ms, int64_t now_ms)
+    struct dnsbl_health *h, enum dnsbl_state state, int64_t asked_us, int64_t now_ms)
 {
-	if (state == DNSBL_CLEAN && asked_ms > h->clean_ms)
-		h->clean_ms = asked_ms;
+	if (state == DNSBL_CLEAN && asked_us > h->clean_us)
+		h->clean_us = asked_us;
 	if (state != DNSBL_LISTED)
 		return;
-	if (asked_ms > h->wild_ms)
-		h->wild_ms = asked_ms;
+	if (asked_us > h->wild_us)
+		h->wild_us = asked_us;
 	set_fault(h, DNSBL_LISTS_ALL, now_ms);
 }
 
 enum dnsbl_belief
-dnsbl_believe(const struct dnsbl_health *h, int64_t last_ms)
+dnsbl_believe(const struct dnsbl_health *h, int64_t last_us)
 {
-	if (h->fault == DNSBL_LISTS_ALL || (h->wild_ms != 0 && last_ms <= h->wild_ms))
+	if (h->fault == DNSBL_LISTS_ALL || (h->wild_us != 0 && last_us <= h->wild_us))
 		return DNSBL_DISBELIEVED;
-	return h->clean_ms != 0 && h->clean_ms >= last_ms ? DNSBL_BELIEVED
+	return h->clean_us != 0 && h->clean_us >= last_us ? DNSBL_BELIEVED
 							   : DNSBL_UNPROVEN;
 }
 

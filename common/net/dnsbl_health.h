@@ -2,7 +2,7 @@
 /* Whether a DNS list can be believed: from its test points, from names that no list has
  * (dnsbl.h), from how often it fails, and from its daily budget.  A list that cannot be is
  * set aside - neither asked nor believed - until its test points are right again.  Pure; the
- * caller locks.  Times: _ms monotonic, now wall clock. */
+ * caller locks.  Times: _ms and _us monotonic, now wall clock. */
 #ifndef POSTERN_NET_DNSBL_HEALTH_H
 #define POSTERN_NET_DNSBL_HEALTH_H
 
@@ -39,8 +39,8 @@ struct dnsbl_health { /* zeroed: good */
 	int64_t window_ms; /* begin */
 	unsigned answers, errors;
 	uint64_t subjects[DNSBL_SUBJECTS]; /* the latest of the window */
-	int64_t clean_ms; /* the latest asking time of a random name that was clean; 0: none */
-	int64_t wild_ms; /* ... that was listed */
+	int64_t clean_us; /* the latest asking time of a random name that was clean; 0: none */
+	int64_t wild_us; /* ... that was listed */
 	int64_t day, spent; /* days since 1970, questions in it */
 };
 
@@ -59,12 +59,12 @@ void dnsbl_answered(
 
 /* The answer for a random name: LISTED sets the list aside at once. */
 void dnsbl_random_answered(
-    struct dnsbl_health *h, enum dnsbl_state state, int64_t asked_ms, int64_t now_ms);
+    struct dnsbl_health *h, enum dnsbl_state state, int64_t asked_us, int64_t now_ms);
 
-/* May a listing be believed that was asked for at asked_ms (last_ms: or again until)?  Only
+/* May a listing be believed that was asked for at last_us at the latest?  Only
  * when a random name that was asked for no earlier was clean. */
 enum dnsbl_belief { DNSBL_BELIEVED, DNSBL_DISBELIEVED, DNSBL_UNPROVEN };
-enum dnsbl_belief dnsbl_believe(const struct dnsbl_health *h, int64_t last_ms);
+enum dnsbl_belief dnsbl_believe(const struct dnsbl_health *h, int64_t last_us);
 
 /* Both test points were asked; probe: enum dnsbl_probe.  With DNSBL_PROBE_OFF nothing was
  * asked: a list that was set aside is tried again after its rest. */

@@ -66,7 +66,7 @@ struct question {
 	struct waiters waiters;
 	struct resolver *resolver;
 	struct channel *channel; /* NULL while queued */
-	int64_t sent_ms;
+	int64_t sent_ms, sent_us;
 	bool young;
 	bool fresh; /* of one asker alone: in no bucket, not kept */
 	uint16_t id;
@@ -384,8 +384,9 @@ question_done(void *arg, int status, int timeouts, unsigned char *msg, int len)
 	struct waiters waiters = TAILQ_HEAD_INITIALIZER(waiters);
 	int64_t now = clock_mono_ms();
 
-	a->asked_ms = q->sent_ms;
-	a->asked_last_ms = timeouts > 0 ? now : q->sent_ms;
+	a->asked_us = q->sent_us;
+	a->answered_us = clock_mono_us();
+	a->asked_last_us = timeouts > 0 ? a->answered_us : q->sent_us;
 	metric_observe_us(&server_time, (now - q->sent_ms) * 1000);
 	r->ids[q->id / 64] &= ~(UINT64_C(1) << (q->id % 64));
 	q->channel->open--;
@@ -496,6 +497,7 @@ question_send(struct resolver *r, struct question *q, int64_t now)
 	q->channel->open++;
 	q->id = id_take(r);
 	q->sent_ms = now;
+	q->sent_us = clock_mono_us();
 	q->young = true;
 	TAILQ_INSERT_TAIL(&r->young, q, line);
 	r->n_young++;

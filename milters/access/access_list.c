@@ -16,6 +16,8 @@
 #include "common/base/metrics.h"
 #include "common/base/xalloc.h"
 
+#define NEAR_US 20000
+
 enum out { OUT_CLEAN, OUT_LISTED, OUT_ERROR, OUT_DISBELIEVED };
 #define OUTS 4
 
@@ -28,6 +30,8 @@ struct access_list {
 	struct resolver *resolver;
 	pthread_mutex_t lock; /* guards the rest */
 	struct dnsbl_health health;
+	bool timed;
+	int64_t took_us; /* a sliding mean */
 	char key[DNSBL_KEY_MAX + 1];
 	struct metric up, answers[OUTS]; /* atomics themselves */
 };
@@ -350,21 +354,39 @@ access_list_answered(struct access_list *l, enum dnsbl_state state, uint64_t sub
 
 void
 access_list_random(
-    struct access_list *l, enum dnsbl_state state, int64_t asked_ms, int64_t now_ms)
+    struct access_list *l, enum dnsbl_state state, int64_t asked_us, int64_t now_ms)
 {
 	pthread_mutex_lock(&l->lock);
 	enum dnsbl_fault before = l->health.fault;
-	dnsbl_random_answered(&l->health, state, asked_ms, now_ms);
+	dnsbl_random_answered(&l->health, state, asked_us, now_ms);
 	enum dnsbl_fault after = l->health.fault;
 	pthread_mutex_unlock(&l->lock);
 	report(l, before, after);
 }
 
-enum dnsbl_belief
-access_list_believe(struct access_list *l, int64_t last_ms)
+void
+access_list_took(struct access_list *l, int64_t us)
 {
 	pthread_mutex_lock(&l->lock);
-	enum dnsbl_belief b = dnsbl_believe(&l->health, last_ms);
+	l->took_us = l->timed ? (l->took_us * 7 + us) / 8 : us;
+	l->timed = true;
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool
+access_list_is_near(struct access_list *l)
+{
+	pthread_mutex_lock(&l->lock);
+	bool near = l->timed && l->took_us <= NEAR_US;
+	pthread_mutex_unlock(&l->lock);
+	return near;
+}
+
+enum dnsbl_belief
+access_list_believe(struct access_list *l, int64_t last_us)
+{
+	pthread_mutex_lock(&l->lock);
+	enum dnsbl_belief b = dnsbl_believe(&l->health, last_us);
 	pthread_mutex_unlock(&l->lock);
 	return b;
 }

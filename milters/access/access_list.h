@@ -49,8 +49,12 @@ bool access_list_take(
 void access_list_answered(struct access_list *l, enum dnsbl_state state, uint64_t subject,
     int64_t now_ms);
 void access_list_random(struct access_list *l, enum dnsbl_state state,
-    int64_t asked_ms, int64_t now_ms);
-enum dnsbl_belief access_list_believe(struct access_list *l, int64_t last_ms);
+    int64_t asked_us, int64_t now_ms);
+/* How long the list took for an answer.  A list is near when it takes no time that anybody
+ * would notice: what is only needed for a listing can then be asked for after it. */
+void access_list_took(struct access_list *l, int64_t us);
+bool access_list_is_near(struct access_list *l);
+enum dnsbl_belief access_list_believe(struct access_list *l, int64_t last_us);
 void access_list_disbelieved(struct access_list *l); /* counted */
 
 /* Look at the test points of all current lists; waits for the answers (at most the lists'

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Questions to DNS lists.  The address, the words (TXT) and the random name are asked
- * together, in this order, so that a refusal costs one round trip.  What an answer means is
- * dnsbl.c's business, whether a list is believed that of dnsbl_health.c. */
+ * together, in this order, so that a refusal costs one round trip; of a list that is near
+ * the last two are asked only when it lists somebody, because most clients are listed by
+ * few lists.  What an answer means is dnsbl.c's business, whether a list is believed that
+ * of dnsbl_health.c. */
 #include "milters/access/access_lists.h"
 
 #include <stdio.h>
@@ -18,14 +20,16 @@ struct question {
 	struct access_list *state;
 	struct future *a, *txt, *random;
 	int64_t deadline_ms;
+	char name[256]; /* with the list's key: not for the log */
 	bool cached; /* the answer was there at once: says nothing about health */
-	bool settled;
+	bool settled, timed;
 };
 
 struct access_lists {
 	int family; /* of the client; 0: a name */
 	char subject[256]; /* for the reply */
 	uint64_t hash; /* of it */
+	int64_t now; /* wall clock, for the day's budget */
 	bool judged;
 	bool pardons; /* a list could speak for the client by itself */
 	size_t n, n_hits;
@@ -67,8 +71,8 @@ ask_one(struct access_lists *l, struct question *q, const struct ip *client,
 {
 	char key[DNSBL_KEY_MAX + 1], name[256];
 	struct resolver *r = access_list_resolver(q->state);
-	bool txt = dnsbl_wants_txt(q->list);
-	unsigned cost = txt ? 3 : 2;
+	bool near = access_list_is_near(q->state), txt = dnsbl_wants_txt(q->list);
+	unsigned cost = near ? 1 : txt ? 3 : 2;
 
 	access_list_key(q->state, key);
 	if (name_of(q->list, key, client, domain, name) != 0 ||
@@ -76,15 +80,14 @@ ask_one(struct access_lists *l, struct question *q, const struct ip *client,
 		return false;
 	q->a = resolver_known(r, str_of(name), DNS_A);
 	q->cached = q->a != NULL;
-	if (q->cached) {
-		if (txt && dnsbl_judge(q->list, future_value(q->a), NULL).state ==
-			DNSBL_LISTED)
-			q->txt = resolver_ask(r, str_of(name), DNS_TXT);
+	snprintf(q->name, sizeof(q->name), "%s", name);
+	if (q->cached)
 		return true;
-	}
 	if (!access_list_take(q->state, q->list->budget, cost, now, clock_mono_ms()))
 		return false;
 	q->a = resolver_ask(r, str_of(name), DNS_A);
+	if (near)
+		return true;
 	if (txt)
 		q->txt = resolver_ask(r, str_of(name), DNS_TXT);
 	q->random = ask_random(l, q, key);
@@ -108,6 +111,7 @@ access_lists_ask(struct access_list_set *set, enum dnsbl_what what,
 		ip_format(client, l->subject);
 	else
 		snprintf(l->subject, sizeof(l->subject), "%.*s", STR_ARG(name));
+	l->now = now;
 	l->hash = XXH3_64bits(l->subject, strlen(l->subject));
 	for (size_t i = 0; i < set->n; i++) {
 		const struct dnsbl *list = &access->dnsbl_lists.list[i];
@@ -165,27 +169,41 @@ note_random(struct question *q)
 	const struct dns_answer *a = future_value(q->random);
 
 	access_list_random(q->state, dnsbl_judge_test(q->list, DNSBL_TEST_RANDOM, a),
-	    a->asked_ms, clock_mono_ms());
+	    a->asked_us, clock_mono_ms());
 }
 
-/* Is the list to be believed about an answer that was asked for by last_ms?  Where the name
+/* Is the list to be believed about an answer that was asked for by last_us?  Where the name
  * that went along proves nothing (it was lost, or the answer is an old one) another does. */
 static enum dnsbl_belief
 believe(struct access_lists *l, struct question *q, const struct waiting *w,
-    int64_t last_ms)
+    int64_t last_us)
 {
 	char key[DNSBL_KEY_MAX + 1];
 
 	if (have(w, q->random, q->deadline_ms))
 		note_random(q);
-	enum dnsbl_belief b = access_list_believe(q->state, last_ms);
-	if (b != DNSBL_UNPROVEN || w->now)
+	enum dnsbl_belief b = access_list_believe(q->state, last_us);
+	if (b != DNSBL_UNPROVEN || (w->now && q->random != NULL))
 		return b;
 	future_unref(q->random);
 	q->random = ask_random(l, q, access_list_key(q->state, key));
+	(void)access_list_take(q->state, 0, 1, l->now, clock_mono_ms());
 	if (have(w, q->random, q->deadline_ms))
 		note_random(q);
-	return access_list_believe(q->state, last_ms);
+	return access_list_believe(q->state, last_us);
+}
+
+/* The words of a listing that nobody expected. */
+static void
+ask_words(const struct access_lists *l, struct question *q)
+{
+	if (q->txt != NULL || !dnsbl_wants_txt(q->list))
+		return;
+	q->txt = resolver_known(access_list_resolver(q->state), str_of(q->name), DNS_TXT);
+	if (q->txt != NULL)
+		return;
+	(void)access_list_take(q->state, 0, 1, l->now, clock_mono_ms());
+	q->txt = resolver_ask(access_list_resolver(q->state), str_of(q->name), DNS_TXT);
 }
 
 static void
@@ -221,8 +239,12 @@ settle(struct access_lists *l, struct question *q, const struct waiting *w)
 	const struct dns_answer *a = future_value(q->a);
 	enum dnsbl_state state = dnsbl_judge(q->list, a, NULL).state;
 	enum dnsbl_belief b = DNSBL_BELIEVED;
+	if (!q->cached && !q->timed)
+		access_list_took(q->state, a->answered_us - a->asked_us);
+	q->timed = true;
 	if (state == DNSBL_LISTED) {
-		b = believe(l, q, w, a->asked_last_ms);
+		ask_words(l, q);
+		b = believe(l, q, w, a->asked_last_us);
 		if (w->now &&
 		    (b == DNSBL_UNPROVEN ||
 			(q->txt != NULL && !have(&look, q->txt, 0))))

@@ -266,6 +266,41 @@ START_TEST(decided_early)
 }
 END_TEST
 
+/* The question for the words is on its way when the client is already judged. */
+static void
+wait_seen(const char *name)
+{
+	int64_t until = clock_mono_ms() + 10000;
+
+	while (dnsd_seen(dnsd, name, DNS_TXT) == 0 && clock_mono_ms() < until)
+		usleep(1000);
+	ck_assert_uint_eq(dnsd_seen(dnsd, name, DNS_TXT), 1);
+}
+
+/* A list that is known to be near is asked for what it lists, and for the rest only where
+ * it lists somebody. */
+START_TEST(near_and_far)
+{
+	zone(SOA REVERSED ".l0.z A 127.0.0.2\n" REVERSED ".l0.z TXT \"near\"\n"
+		 "8.113.0.203.l0.z A 127.0.0.2\n8.113.0.203.l0.z TXT \"far\"\n"
+		 "8.113.0.203.l0.z fault delay 300\n");
+	lists("dnsbl l0.z { weight 1 }");
+	ask_about(DNSBL_CLIENT, "203.0.113.1");
+	wait_seen("1.113.0.203.l0.z");
+	ask_about(DNSBL_CLIENT, "203.0.113.2");
+	ck_assert_uint_eq(dnsd_seen(dnsd, "2.113.0.203.l0.z", DNS_A), 1);
+	ck_assert_uint_eq(dnsd_seen(dnsd, "2.113.0.203.l0.z", DNS_TXT), 0);
+	struct answer o = ask();
+	ck_assert_str_eq(o.hits, "l0.z=1");
+	ck_assert_str_eq(o.text, "Rejected: " CLIENT " listed at l0.z: near");
+	/* one slow answer, and it is far: everything goes together again */
+	o = ask_about(DNSBL_CLIENT, "203.0.113.8");
+	ck_assert_str_eq(o.hits, "l0.z=1");
+	ask_about(DNSBL_CLIENT, "203.0.113.3");
+	wait_seen("3.113.0.203.l0.z");
+}
+END_TEST
+
 START_TEST(own_deadline)
 {
 	zone("* fault drop\n");
@@ -380,15 +415,22 @@ END_TEST
 
 START_TEST(budget)
 {
+	char client[32];
+
 	zone(SOA REVERSED ".l0.z A 127.0.0.2\n");
-	lists("dnsbl l0.z { budget 7 }"); /* a client costs three */
+	lists("dnsbl l0.z { budget 7 }"); /* the first client costs three, then one */
 	ck_assert_str_eq(ask().hits, "l0.z=R");
 	for (int i = 0; i < 5; i++) /* cached: costs nothing */
 		ck_assert_str_eq(ask().hits, "l0.z=R");
-	ask_about(DNSBL_CLIENT, "203.0.113.10");
-	ask_about(DNSBL_CLIENT, "203.0.113.11");
-	ck_assert_uint_eq(dnsd_seen(dnsd, "11.113.0.203.l0.z", 0), 0);
+	for (int i = 10; i < 16; i++) {
+		snprintf(client, sizeof(client), "203.0.113.%d", i);
+		ask_about(DNSBL_CLIENT, client);
+	}
+	ck_assert_uint_eq(dnsd_seen(dnsd, "10.113.0.203.l0.z", 0), 1);
+	ck_assert_uint_eq(dnsd_seen(dnsd, "15.113.0.203.l0.z", 0), 0);
 	ck_assert_int_eq(fault_of(0), DNSBL_SPENT);
+	/* what is cached may still be used */
+	ck_assert_str_eq(ask().hits, "l0.z=R");
 }
 END_TEST
 
@@ -554,6 +596,7 @@ main(void)
 	tcase_add_test(t, slow_and_silent);
 	tcase_add_test(t, slow_without_silent);
 	tcase_add_test(t, decided_early);
+	tcase_add_test(t, near_and_far);
 	tcase_add_test(t, own_deadline);
 	tcase_add_test(t, begins_to_list_the_world);
 	tcase_add_test(t, unproven);

@@ -72,7 +72,7 @@ step(struct dnsbl_health *h, const char *p, int64_t now_ms)
 		    h, state_of(p[1]), p[0] == 's' ? 1 : (uint64_t)now_ms, now_ms);
 		break;
 	case 'r':
-		dnsbl_random_answered(h, state_of(p[1]), now_ms, now_ms);
+		dnsbl_random_answered(h, state_of(p[1]), now_ms * 1000, now_ms);
 		break;
 	default:
 		ck_abort_msg("%s", p);
@@ -128,11 +128,11 @@ START_TEST(belief)
 	dnsbl_probed(&h, DNSBL_PROBE_ON, DNSBL_LISTED, DNSBL_CLEAN, 1000);
 	dnsbl_probed(&h, DNSBL_PROBE_ON, DNSBL_LISTED, DNSBL_CLEAN, 2000);
 	ck_assert(dnsbl_usable(&h));
-	dnsbl_random_answered(&h, DNSBL_CLEAN, 2100, 2101);
+	dnsbl_random_answered(&h, DNSBL_CLEAN, 2100000, 2101);
 	ck_assert_int_eq(dnsbl_believe(&h, 90), DNSBL_DISBELIEVED);
-	ck_assert_int_eq(dnsbl_believe(&h, 2000), DNSBL_DISBELIEVED);
-	ck_assert_int_eq(dnsbl_believe(&h, 2001), DNSBL_BELIEVED);
-	ck_assert_int_eq(dnsbl_believe(&h, 2101), DNSBL_UNPROVEN);
+	ck_assert_int_eq(dnsbl_believe(&h, 2000999), DNSBL_DISBELIEVED);
+	ck_assert_int_eq(dnsbl_believe(&h, 2001000), DNSBL_BELIEVED);
+	ck_assert_int_eq(dnsbl_believe(&h, 2100001), DNSBL_UNPROVEN);
 }
 END_TEST
 
