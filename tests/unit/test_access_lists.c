@@ -55,6 +55,7 @@ static void
 teardown(void)
 {
 	access_list_set_unref(set);
+	set = NULL; /* the next test may run in this process */
 	access_list_pool_free(pool);
 	resolver_free(resolver);
 	dnsd_stop(dnsd);

@@ -221,11 +221,11 @@ END_TEST
 static struct store_conf
 hidden_conf(void)
 {
-	static char *file; /* one test's, in a process of its own */
+	static char *file; /* of this test's folder; the conf borrows it */
 	struct store_conf conf = rig_embedded_conf();
 
-	if (file == NULL)
-		file = secret_file(SECRET, 0600);
+	free(file);
+	file = secret_file(SECRET, 0600);
 	conf.secret_file = file;
 	return conf;
 }
