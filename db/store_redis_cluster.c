@@ -528,5 +528,9 @@ store_cluster_close(struct store_cluster *c)
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->mutex);
 	pthread_join(c->thread, NULL);
+	/* The last question may be answered before the thread that passed it on has let go
+	 * of the node it passed it to. */
+	pthread_rwlock_wrlock(&c->lock);
+	pthread_rwlock_unlock(&c->lock);
 	cluster_free(c);
 }
