@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/conf.h"
+#include "common/base/log.h"
 #include "contrib/ctl/access.h"
 #include "contrib/ctl/check.h"
 #include "contrib/ctl/command.h"
@@ -122,6 +123,8 @@ ctl_help(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+	/* What the daemons' rooms tell in passing is not what was asked for. */
+	(void)log_open("posternctl", "stderr", LOG_LEVEL_WARN, NULL);
 	if (argc < 2) {
 		print_all(stderr);
 		return EX_USAGE;
