@@ -22,7 +22,7 @@ import peers  # noqa: E402
 from proc import BUILD, Dir, run  # noqa: E402
 from tap import Skip, Tap, skip_all  # noqa: E402
 
-MAPS, ENVELOPES = 6, 24
+MAPS, ENVELOPES, ROUNDS = 6, 24, 50         # 300 maps, 7,200 envelopes
 LOCAL = ["home.test", "mail.home.test", "virt.test"]
 RELAY = ["relayed.test", "host.only.test", "198.51.100", "203.0.113.9", "IPv6:2001:db8:7", "[203.0.113.77]"]
 # address, as sendmail shows it, confirmed name, resolution, records
@@ -296,7 +296,7 @@ def differences(sendmail, draw, directory):
 
 def main():
 	seed = sys.argv[1] if len(sys.argv) > 1 else str(int.from_bytes(os.urandom(4), "big"))
-	rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 15
+	rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
 	tap = Tap()
 	tmp = Dir()
 	try:
