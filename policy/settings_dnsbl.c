@@ -118,12 +118,22 @@ weight_print(const void *field, struct buf *out)
 
 /* ---- code NETWORK [weight N] ---- */
 
-/* RFC 5782 2.1: answers of a DNS list lie in 127.0.0.0/8. */
+/* RFC 5782 2.1: answers of a DNS list lie in 127.0.0.0/8; those in 127.255.255.0/24 say
+ * that the list refuses us, and would never count. */
 static bool
 code_read(const struct conf_word *w, const char *name, struct ipnet *net, struct errs *errs)
 {
 	static const struct ipnet loopback = { { AF_INET, { 127 } }, 8 };
+	static const struct ipnet refusals = { { AF_INET, { 127, 255, 255 } }, 24 };
 
+	if (ipnet_parse(w->text, net) && net->prefix >= 24 &&
+	    ipnet_contains(&refusals, &net->ip)) {
+		errs_add(errs, w->file, w->line,
+		    "%s: \"%.*s\" is how a list refuses to answer: expected addresses "
+		    "outside 127.255.255.0/24",
+		    name, STR_ARG(w->text));
+		return false;
+	}
 	if (ipnet_parse(w->text, net) && net->prefix >= 8 &&
 	    ipnet_contains(&loopback, &net->ip))
 		return true;

@@ -64,12 +64,31 @@ check_map_file(const char *spec, const struct map_rules *rules, struct errs *err
 	map_close(m);
 }
 
+/* Where a setting of block access stands, NULL where it does not. */
+static const char *
+access_where(const struct settings *s, const char *setting, int *line)
+{
+	size_t n, i = 0;
+	const struct conf_table *const *tables = settings_tables(&n);
+	const char *file = NULL;
+
+	while (strcmp(tables[i]->section, "access") != 0)
+		i++;
+	for (size_t j = 0; file == NULL && j < tables[i]->n; j++)
+		if (strcmp(tables[i]->settings[j].name, setting) == 0)
+			file = settings_where(s, i, j, line);
+	return file;
+}
+
 /* Servers are not asked: they may come later. */
 static void
-check_map_list(const struct conf_strings *maps, const struct map_rules *rules,
-    const struct access_ldaps *ldaps, struct errs *errs)
+check_map_list(const struct settings *s, const char *setting,
+    const struct conf_strings *maps, const struct map_rules *rules, struct errs *errs)
 {
+	const struct access_ldaps *ldaps = &s->access.ldaps;
 	struct str name;
+	int line = 0;
+	const char *file = access_where(s, setting, &line);
 
 	for (size_t i = 0; i < maps->n; i++) {
 		const char *spec = maps->list[i];
@@ -81,8 +100,9 @@ check_map_list(const struct conf_strings *maps, const struct map_rules *rules,
 		while (k < ldaps->n && !str_is(name, ldaps->list[k].name))
 			k++;
 		if (kind == MAP_KIND_LDAP && k == ldaps->n)
-			errs_add(errs, NULL, 0, "%s: expected a block ldap \"%.*s\" { ... }",
-			    spec, STR_ARG(name));
+			errs_add(errs, file, line,
+			    "%s: %s: expected a block ldap \"%.*s\" { ... }", setting, spec,
+			    STR_ARG(name));
 	}
 }
 
@@ -93,9 +113,9 @@ check_maps(const struct settings *s, struct errs *errs)
 	const struct map_rules plain = { .check = NULL };
 	const struct access_recipient_sets *sets = &s->access.recipient_sets;
 
-	check_map_list(&s->access.maps, &rules, &s->access.ldaps, errs);
+	check_map_list(s, "maps", &s->access.maps, &rules, errs);
 	for (size_t i = 0; i < sets->n; i++)
-		check_map_list(&sets->list[i].maps, &plain, &s->access.ldaps, errs);
+		check_map_list(s, "recipients", &sets->list[i].maps, &plain, errs);
 }
 
 /* The same goes for rules.  Expressions are the jail's to compile: posternctl test score
@@ -116,6 +136,21 @@ warn_missing(const char *section, const char *setting, const char *path, int mod
 		    strerror(errno));
 }
 
+/* Secrets may be nobody's business who only checks: that they are there is enough. */
+static void
+warn_missing_secrets(const struct settings *s)
+{
+	const struct settings_access *a = &s->access;
+
+	for (size_t i = 0; i < a->dnsbl_lists.n; i++)
+		if (a->dnsbl_lists.list[i].key_file[0] != '\0')
+			warn_missing("access", "dnsbl.key-file", a->dnsbl_lists.list[i].key_file, F_OK);
+	for (size_t i = 0; i < a->ldaps.n; i++)
+		if (a->ldaps.list[i].password_file[0] != '\0')
+			warn_missing("access", "ldap.password-file",
+			    a->ldaps.list[i].password_file, F_OK);
+}
+
 int
 ctl_check(int argc, char **argv)
 {
@@ -133,6 +168,7 @@ ctl_check(int argc, char **argv)
 		check_maps(s, &errs);
 		check_rules(s, &errs);
 		check_tiers(s, &errs);
+		warn_missing_secrets(s);
 	}
 	if (s != NULL && ctl_has_block(s, "mime")) {
 		warn_missing("mime", "signatures", s->mime.signatures, R_OK);

@@ -528,34 +528,6 @@ on_eom(struct milter_session *s, void *conn)
 /* ---- the process ---- */
 
 static bool
-is_check(const char *name)
-{
-	for (size_t i = 0; i < check_table_n; i++)
-		if (strcmp(check_table[i]->name, name) == 0)
-			return true;
-	return false;
-}
-
-/* A word that names no check would watch nothing, in silence. */
-static void
-check_observed_names(const struct settings *s, struct errs *errs)
-{
-	size_t n, section = 0;
-	const struct conf_table *const *tables = settings_tables(&n);
-	int line = 0;
-
-	while (strcmp(tables[section]->section, "access") != 0)
-		section++;
-	size_t row = (size_t)(conf_find(tables[section], STR("observe")) -
-	    tables[section]->settings);
-	const char *file = settings_where(s, section, row, &line);
-	for (size_t i = 0; i < s->access.observe.n; i++)
-		if (!is_check(s->access.observe.list[i]))
-			errs_add(errs, file, line, "observe: no check is called \"%s\"",
-			    s->access.observe.list[i]);
-}
-
-static bool
 load(const char *path, struct daemon_conf *conf, struct errs *errs)
 {
 	struct settings *s = settings_load(path, errs);
@@ -566,7 +538,6 @@ load(const char *path, struct daemon_conf *conf, struct errs *errs)
 	if (s->access.maps.n > ACCESS_MAPS_MAX)
 		errs_add(errs, path, 0, "access: %zu maps, expected at most %d",
 		    s->access.maps.n, ACCESS_MAPS_MAX);
-	check_observed_names(s, errs);
 	if (errs->n > before) {
 		settings_unref(s);
 		return false;

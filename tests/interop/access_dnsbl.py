@@ -257,7 +257,7 @@ def times(tap, site):
 			    "observe: what would be is logged", p.text()[seen:])
 	site.file("bad.conf", CONF.replace("EXTRA", "observe nonsense;"))
 	status, out, err = run([BUILD / "postern-access", "-t", "-c", site.dir / "etc/bad.conf"])
-	tap.ok(status == 78 and re.search(r'bad.conf:\d+: observe: no check is called "nonsense"', out + err),
+	tap.ok(status == 78 and re.search(r'bad.conf:\d+: observe: "nonsense" cannot stand here: expected the name of a check', out + err),
 	    "a check that does not exist is named", out + err)
 
 

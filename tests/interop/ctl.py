@@ -39,6 +39,7 @@ access {
 	dnsbl bl.example;                   #! expected on or off
 	dnsbl "b2.example" { cods 127.0.0.2; }      #! did you mean "codes"
 	dnsbl "b3.example" { codes 10.0.0.1; }      #! expected addresses within 127.0.0.0/8
+	observe spf nosuch;                 #! expected the name of a check
 }
 delay 5m;                                   #! expected it inside greylist
 log file;                                   #! syslog, stderr or an absolute path
@@ -56,10 +57,10 @@ relay "in" {                                #! has no spool
 }
 list "bad" { file "bad.txt"; }
 policy "one" { sender in partnrs; mode observe; }       #! did you mean "partners"
-policy "one" { mode enforce; }              #! the other is in @:38
+policy "one" { mode enforce; }              #! the other is in @:39
 policy "two" {
 	recipient a@b.example;
-	access.dnsbl off;                   #! read at CONNECT, but recipient (@:41) is known at RCPT only
+	access.dnsbl off;                   #! read at CONNECT, but recipient (@:42) is known at RCPT only
 	greylist.socket unix:/x;            #! read when the program starts
 	greylist.wehn never;                #! did you mean "greylist.when"
 }
@@ -172,8 +173,17 @@ def check(tap, tmp):
 	    "check: reads the access maps", err)
 	rcpts = tmp.write("rcpts.conf", f'access {{ recipients "a" {{ domains a.example; maps {tmp}/none ldap:none }} }}\n')
 	status, out, err = ctl("check", "-c", rcpts)
-	tap.ok(status == 78 and f"{tmp}/none" in err + out and "ldap:none" in err + out,
+	tap.ok(status == 78 and f"{tmp}/none" in err + out and f"{rcpts}:1: recipients: ldap:none: " in err + out,
 	    "check: reads the maps of recipients", err + out)
+	directory = tmp.write("directory.conf", "access {\n\tmaps ldap:none;\n}\n")
+	tap.equal(ctl("check", "-c", directory), (78, "", f'{directory}:2: maps: ldap:none: expected a block ldap "none" '
+	    "{ ... }\n"), "check: a directory that no block describes, with its line")
+	secrets = tmp.write("secrets.conf", f'access {{ dnsbl bl.example {{ key-file {tmp}/nokey }} '
+	    f'ldap d {{ bind-dn cn=x; password-file {tmp}/nopass }} maps ldap:d }}\n')
+	status, _, err = ctl("check", "-c", secrets)
+	tap.equal((status, err), (0, "".join(f"posternctl: warning: access.{what}: {tmp}/{file}: No such file or directory\n"
+	    for what, file in (("dnsbl.key-file", "nokey"), ("ldap.password-file", "nopass")))),
+	    "check: secrets that are not there")
 	tmp.write("bad.cf", "body GOOD /x/\nbody BAD x\nscore GOOD many\n")
 	rules = tmp.write("rules.conf", f"score {{ rules {tmp}/bad.cf {tmp}/no.cf; }}\n")
 	status, out, err = ctl("check", "-c", rules)

@@ -34,6 +34,12 @@ static const struct {
 	    "127.0.0.0/8\n"
 	    "t:1: codes: \"::1\" is no answer of a DNS list: expected addresses within "
 	    "127.0.0.0/8" },
+	{ "access { dnsbl a.example { codes 127.0.0.0/8;\n codes 127.255.255.3;\n"
+	  " code 127.255.255.0/24 weight 2; code 127.255.254.0/23 } }",
+	    "t:2: codes: \"127.255.255.3\" is how a list refuses to answer: expected "
+	    "addresses outside 127.255.255.0/24\n"
+	    "t:3: code: \"127.255.255.0/24\" is how a list refuses to answer: expected "
+	    "addresses outside 127.255.255.0/24" },
 	{ "access { dnsbl a.example { what server;\n weight x; weight -1;\n code 10.0.0.1;\n"
 	  " code 127.0.0.2 weigh 3;\n code 127.0.0.2 weight;\n servers ns.example;\n"
 	  " budget x; key-file k; deadline 1ms; probe yes; ipv4 maybe } }",
