@@ -49,9 +49,8 @@ class Daemon(proc.Proc):
 		return self
 
 	def worker(self):
-		found = self.children()
-		assert len(found) == 1, found
-		return found[0]
+		# one that has drained may take a moment to be gone
+		return proc.wait_for("a single worker", lambda: (c := self.children()) and len(c) == 1 and c, 40)[0]
 
 	def count(self, pattern):
 		return len(re.findall(pattern, self.text(), re.M))
