@@ -202,11 +202,29 @@ access_want_sender_domain(const struct access *a)
 		!str_is_nocase(str_of(a->sender.domain), a->rules->classes.host));
 }
 
+/* An address as it stands in sendmail's replies: without quotes and backslashes. */
+static void
+spoken(const char *address, char out[ACCESS_ADDR_MAX + 1])
+{
+	size_t n = 0;
+
+	for (const char *p = address; *p != '\0' && n < ACCESS_ADDR_MAX; p++) {
+		if (*p == '"')
+			continue;
+		if (*p == '\\' && *++p == '\0')
+			break;
+		out[n++] = *p;
+	}
+	out[n] = '\0';
+}
+
 static struct access_result
 check_sender_domain(const struct access *a)
 {
 	static const char why[] = "sender's domain";
-	const char *given = a->sender.given;
+	char given[ACCESS_ADDR_MAX + 1];
+
+	spoken(a->sender.given, given);
 
 	if (a->sender.domain[0] == '\0') {
 		if (a->client.addr[0] == '\0' || a->rules->accept_unqualified)

@@ -166,8 +166,9 @@ split(struct str value, struct tokens *out)
 		scan_add(&s, '"');
 }
 
-/* Tokens from..n as one text: a blank only between two atoms.  Octets above 0x7f lose
- * their top bit, as in sendmail's replies. */
+/* Tokens from..n as one text: a blank only between two atoms.  As in sendmail's replies
+ * octets above 0x7f lose their top bit, quotes and backslashes are gone and what a
+ * backslash stood before remains; sendmail keeps both in the reason of a quarantine. */
 static void
 join(const struct tokens *t, size_t from, bool keep_quotes,
     char out[ACCESS_VALUE_MAX + 1])
@@ -180,12 +181,12 @@ join(const struct tokens *t, size_t from, bool keep_quotes,
 
 		if (i > from && is_atom(token) && is_atom(t->list[i - 1]))
 			buf_add_char(&text, ' ');
-		if (!keep_quotes && token.p[0] == '"') {
-			for (size_t k = 1; k < token.len; k++)
-				if (token.p[k] != '"')
-					buf_add_char(&text, token.p[k]);
-		} else {
-			buf_add_str(&text, token);
+		for (size_t k = 0; k < token.len; k++) {
+			if (!keep_quotes && token.p[k] == '"')
+				continue;
+			if (!keep_quotes && token.p[k] == '\\' && ++k == token.len)
+				break;
+			buf_add_char(&text, token.p[k]);
 		}
 	}
 	for (size_t i = 0; i < text.len; i++)

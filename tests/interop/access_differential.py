@@ -215,7 +215,8 @@ class Sendmail:
 
 
 def squeeze(text):
-	return re.sub(r'[\s"]', "", text)
+	"""Without what rulesets still have and replies have no more, or not in the same places."""
+	return re.sub(r'[\s"\\]', "", text)
 
 
 def meaning(returned):
