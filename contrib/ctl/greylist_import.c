@@ -154,15 +154,21 @@ table_line(struct import *i, struct str line, struct greylist_entry *e, struct e
 static enum import_result
 milter_line(struct import *i, struct str line, struct greylist_entry *e, struct err *err)
 {
-	struct str word[6], rest = line;
+	struct str word[7], rest = line;
 	int n = 0;
 	struct ip ip;
 	int64_t when;
 
-	while (n < 6 && str_word(&rest, &word[n]) && word[n].p[0] != '#')
+	while (n < 7 && str_word(&rest, &word[n]) && word[n].p[0] != '#')
 		n++;
 	if (n == 0)
 		return IMPORT_NOTHING;
+	if (n == 6 && str_is_nocase(word[5], "TARPIT")) {
+		/* it left before the tarpit's end, and milter-greylist does not let it pass
+		 * for that either */
+		err_set(err, "a tarpit is no state: left out");
+		return IMPORT_FOREIGN;
+	}
 	if (n < 4 || n > 5)
 		return bad(err, "expected address, sender, recipient, time and AUTO", line);
 	if (!client_take(i, word[0], e, &ip))

@@ -151,7 +151,7 @@ def foreign(site):
 			site.ctl("delete", "--client", e["client"])
 
 	for form, file, told in (
-		("milter-greylist", "milter-greylist.db", "3 entered, 1 over, 0 skipped\n"),
+		("milter-greylist", "milter-greylist.db", "3 entered, 1 over, 1 skipped\n"),
 		("postgrey", "postgrey.txt", "3 entered, 0 over, 0 skipped\n"),
 		("spamdb", "spamdb.txt", "3 entered, 0 over, 1 skipped\n"),
 	):
