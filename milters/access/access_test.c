@@ -393,10 +393,13 @@ run_multi(struct run *run, const struct access_table *t, size_t row, struct err 
 		return -1;
 	if (v == NULL)
 		return err_set(err, "row %zu: unknown variant", row + 1);
+	const char *helo = access_table_get(t, row, "helo");
 	buf_init(&replies, 65536);
 	buf_init(&queued, 65536);
 	play_init(&p, run, v, map, access_table_get(t, row, "client_addr"),
 	    access_table_get(t, row, "client_name"));
+	/* without the column: a name that nobody minds */
+	p.access.client.helo = helo[0] != '\0' ? helo : "client.invalid";
 	play_connect(&p);
 	if (p.relay.kind == ACCESS_REFUSED && p.relay.verdict.code == 421) {
 		buf_add_cstr(&replies, "(closed)");

@@ -8,12 +8,14 @@
 Each round draws a configuration and six maps, starts the real program with its own
 access_db in force, and speaks eight random sessions with it for each map, from clients
 with addresses of their own.  What `posternctl test access` says of the same envelopes must
-be what the client was told: where it was refused, code, enhanced code and words.  (What is
+be what the client was told: where it was refused, code, enhanced code and words; in four
+more sessions for each map, of up to four recipients, every reply.  (What is
 dropped or held no client can see: access_differential.py looks there.)  The seed is
 printed; give it to see the same sessions again.
 
 Not drawn is what sendmail garbles in a session: a ")" alone, which makes it refuse with 553
-5.0.0 and the raw entry, and "%" in the words for a connection, which it formats with.
+5.0.0 and the raw entry, and "%" in the words for a connection, which it formats with; nor
+"|", which stands between the replies of multi.tsv.
 """
 import os
 import re
@@ -24,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import access_differential as ad  # noqa: E402
 import netns  # noqa: E402
 import peers  # noqa: E402
-from proc import Dir, Proc, free_port  # noqa: E402
+from proc import BUILD, Dir, Proc, free_port, run  # noqa: E402
 from smtp import Smtp  # noqa: E402
 from tap import Skip, Tap, skip_all  # noqa: E402
 
-MAPS, SESSIONS, ROUNDS = 6, 8, 10        # 480 sessions
+MAPS, SESSIONS, MULTI, ROUNDS = 6, 8, 4, 10        # 720 sessions
 CLIENTS = [c for c in ad.CLIENTS if "." in c[0] and c[3] in ("OK", "FAIL") and c[2] != "localhost"]
 DAEMON = ["FEATURE(`no_default_msa')", "define(`confTO_IDENT', `0')", "define(`confPID_FILE', `@dir@/pid')",
     "define(`confBAD_RCPT_THROTTLE', `0')", "define(`confREFUSE_LA', `1000')", "define(`confQUEUE_LA', `1000')",
@@ -42,7 +44,7 @@ class Draw(ad.Draw):
 	def text(self):
 		while True:
 			text = super().text()
-			if "%" not in text and ")" not in re.sub(r"\(a \(b\) c\)|\(c\)|\\\)", "", text):
+			if "%" not in text and "|" not in text and ")" not in re.sub(r"\(a \(b\) c\)|\(c\)|\\\)", "", text):
 				return text
 
 
@@ -95,6 +97,23 @@ class Server(ad.Sendmail):
 		return ("" if r.code == 250 else stage), r.code, enhanced, words
 
 
+	def replies(self, client, sender, rcpts):
+		"""The replies to MAIL and to each RCPT, without addresses; taken is taken."""
+		with Smtp(self.addr, 30, source=client) as c:
+			if c.greeting.code != 220:
+				return [str(c.greeting.code)]
+			c.ehlo("helo.test")
+			out = []
+			for a, command in ((sender, "MAIL FROM:"), *((r, "RCPT TO:") for r in rcpts)):
+				r = c.cmd(command + a)
+				words = f"{r.code} {' '.join(r.lines)}".replace(f"{a}... ", "", 1)
+				out.append("250" if r.code == 250 else " ".join(words.split()))
+				if r.code == 421:
+					return out
+			c.cmd("QUIT")
+		return out
+
+
 def wrong(told, row):
 	"""None, or what differs.  row: id, stage, code, enhanced, text, action ..."""
 	stage, code, enhanced, words = told
@@ -125,6 +144,32 @@ def telling(draw, world, text, delayed):
 	return out[:SESSIONS]
 
 
+def several(server, draw, world, delayed):
+	"""Sessions with several recipients: [what differs]."""
+	drawn = []
+	for _ in range(MULTI):
+		rcpts = [draw.envelope(delayed)[3] for _ in range(8)]
+		drawn.append((draw.r.choice(CLIENTS)[0], draw.plain_sender(), [r for r in rcpts if " " not in r][:4]))
+	rows = [f"{i}\tv\tmaps/m.access\t{c}\t{s}\t{' '.join(r)}" for i, (c, s, r) in enumerate(drawn)]
+	(world / "cases.tsv").unlink()
+	(world / "multi.tsv").write_text("\n".join(["id\tvariant\taccess\tclient_addr\tmail_from\trcpts", *rows]) + "\n")
+	status, out, err = run([BUILD / "posternctl", "test", "access", world])
+	(world / "multi.tsv").unlink()
+	assert status == 0, err
+	found = []
+	for (client, sender, rcpts), line in zip(drawn, out.splitlines()[1:]):
+		cells = line.replace("\\\\", "\\").split("\t")
+		ours = ["250" if r.startswith("250 ") else " ".join(r.split()) for r in (cells[2], *cells[3].split(" | "))]
+		told = server.replies(client, sender, rcpts)
+		if cells[1] != "220":
+			ours = [cells[1][:3]]
+		if told[0].startswith("421"):
+			ours = ours[:1]
+		if told != ours:
+			found.append(f"ours {ours}, told {told}\n{client} {sender} {rcpts}")
+	return found
+
+
 def play(server, draw, world):
 	"""One configuration: [what differs], [actions]."""
 	features, delayed = draw.features()
@@ -139,6 +184,8 @@ def play(server, draw, world):
 			actions.append(row[5])
 			if told:
 				found.append(f"{told}\n{' '.join(features)}\n{e}\n{text}")
+		found += [f"{d}\n{' '.join(features)}\n{text}" for d in several(server, draw, world, delayed)]
+		actions += ["several recipients"] * MULTI
 	return found, actions
 
 
@@ -161,14 +208,14 @@ def main():
 	all_actions = []
 	try:
 		for i in range(rounds):
-			with tap.case(f"seed {seed}, configuration {i + 1}: {MAPS * SESSIONS} sessions", lambda: server.proc.text()[-1000:]):
+			with tap.case(f"seed {seed}, configuration {i + 1}: {MAPS * (SESSIONS + MULTI)} sessions", lambda: server.proc.text()[-1000:]):
 				found, actions = play(server, draw, Path(os.fspath(tmp)) / "world")
 				all_actions += actions
 				assert not found, f"{len(found)} differ\n" + "\n\n".join(found[:3])
 	finally:
 		server.stop()
 	print("# told:", ", ".join(f"{a} {all_actions.count(a)}" for a in sorted(set(all_actions))), flush=True)
-	tap.ok(len(all_actions) == rounds * MAPS * SESSIONS, f"{len(all_actions)} sessions judged by both")
+	tap.ok(len(all_actions) == rounds * MAPS * (SESSIONS + MULTI), f"{len(all_actions)} sessions judged by both")
 	tap.done()
 
 
