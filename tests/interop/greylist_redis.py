@@ -87,6 +87,13 @@ def main():
 		    "if t < 1 or t > 36 * 86400 or not string.find(k, '^postern:%d:') then return k end end "
 		    "return 'all'")
 		assert redis.cli("EVAL", script, "0") == "all"
+	with tap.case("keys are named as postern-store(5) says", text):
+		keys = redis.cli("EVAL", "local k = redis.call('KEYS', '*') table.sort(k) "
+		    "for i = 1, #k do k[i] = string.gsub(k[i], '%z', '0') end return k", "0").split("\n")
+		client, triple = keys
+		assert re.fullmatch(r"postern:1:c:\{=n[0-9.]+/24\}", client), keys
+		assert triple.startswith(client.replace(":1:c:", ":2:t:")) and \
+		    triple.endswith("}0\x08s@b.test0\x0cr@local.test"), keys
 	with tap.case("killed: mail flows, marked, and hardly waits", text):
 		redis.kill()
 		times = []
