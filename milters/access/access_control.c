@@ -48,9 +48,10 @@ access_limit_find(const struct access *a, enum access_limit limit,
 	/* The client's own search in that map refuses the mail: nothing to count. */
 	if (hit.entry.failed)
 		return false;
-	/* "0" is no limit; but a value that is no number limits to nothing. */
+	/* "0" is no limit; but a value that is no number limits to nothing, and so does
+	 * SKIP where sendmail does not know it. */
 	if (str_is(str_trim(hit.entry.value), "0") ||
-	    hit.value.word == ACCESS_WORD_SKIP)
+	    (a->rules->skip && hit.value.word == ACCESS_WORD_SKIP))
 		return false;
 	*allowed = number_of(hit.entry.value);
 	where->file = hit.entry.file;

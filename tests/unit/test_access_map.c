@@ -576,18 +576,19 @@ END_TEST
 static const struct {
 	const char *addr;
 	unsigned long count;
-	bool refused;
+	bool refused, no_skip; /* sendmail was not told of SKIP */
 } limits[] = {
 	{ "10.1.1.1", 2, false }, { "10.1.1.1", 3, true },
 	{ "10.2.1.1", 1000000, false }, /* 0: no limit */
 	{ "10.3.1.1", 1, true }, /* no number limits to nothing */
 	{ "10.4.1.1", 5, false }, /* the default */
 	{ "10.4.1.1", 6, true }, { "10.5.1.1", 6, true }, /* SKIP: the default */
+	{ "10.5.1.1", 5, false }, { "10.5.1.1", 1, true, .no_skip = true },
 };
 
 START_TEST(limit_row)
 {
-	const struct access_rules rules = { .skip = true };
+	const struct access_rules rules = { .skip = !limits[_i].no_skip };
 	struct access_textmap *map =
 	    access_textmap_of("ClientRate:10.1 2\nClientRate:10.2 0\nClientRate:10.3 "
 			      "many\nClientRate: 5\n"
