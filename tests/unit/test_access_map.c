@@ -578,12 +578,12 @@ static const struct {
 	unsigned long count;
 	bool refused, no_skip; /* sendmail was not told of SKIP */
 } limits[] = {
-	{ "10.1.1.1", 2, false }, { "10.1.1.1", 3, true },
-	{ "10.2.1.1", 1000000, false }, /* 0: no limit */
-	{ "10.3.1.1", 1, true }, /* no number limits to nothing */
-	{ "10.4.1.1", 5, false }, /* the default */
-	{ "10.4.1.1", 6, true }, { "10.5.1.1", 6, true }, /* SKIP: the default */
-	{ "10.5.1.1", 5, false }, { "10.5.1.1", 1, true, .no_skip = true },
+	{ "10.1.1.1", 2, false, false }, { "10.1.1.1", 3, true, false },
+	{ "10.2.1.1", 1000000, false, false }, /* 0: no limit */
+	{ "10.3.1.1", 1, true, false }, /* no number limits to nothing */
+	{ "10.4.1.1", 5, false, false }, /* the default */
+	{ "10.4.1.1", 6, true, false }, { "10.5.1.1", 6, true, false }, /* SKIP: the default */
+	{ "10.5.1.1", 5, false, false }, { "10.5.1.1", 1, true, true },
 };
 
 START_TEST(limit_row)
