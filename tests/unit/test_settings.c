@@ -77,8 +77,8 @@ static const struct sample {
 	{ "access.socket-mode", { "0660" }, { "0660" }, { "9" } },
 	{ "access.socket-group", { "mail" }, { "mail" }, { "a b" } },
 	{ "access.metrics", { "/run/m" }, { "/run/m" }, { "m" } },
-	{ "access.observe", { "dnsbl", "dnsbl a-b" }, { "dnsbl", "dnsbl a-b" },
-	    { "\"a b\"", "\"\"", "a_b" } },
+	{ "access.observe", { "dnsbl", "dnsbl client-rate" }, { "dnsbl", "dnsbl client-rate" },
+	    { "\"a b\"", "\"\"", "a-b" } },
 #define OUTCOME_SAMPLE(key)                                                            \
 	{                                                                              \
 		key, { "off", "2.5", "reject \"no: %a\"", "tempfail" },                \
