@@ -305,16 +305,27 @@ def resume(d):
 	send(d.scanners(), signal.SIGCONT)
 
 
-def busy(d, pid_list):
-	wait_for("scanners", lambda: len(d.scanners()) >= pid_list)
-	return d.scanners()
+def hold_all(d, n):
+	"""All scanners stand still: one that dies is counted until it is reaped, and its
+	successor comes after."""
+	def held():
+		pids = d.scanners()
+		send(pids, signal.SIGSTOP)
+		return len(pids) == n and d.scanners() == pids and all(state(p) == "T" for p in pids) and pids
+	return wait_for("scanners that stand still", held)
+
+
+def state(pid):
+	try:
+		return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+	except OSError:
+		return None
 
 
 def losses(tap, d):
 	text = d.p.text
 	with tap.case("a scanner killed in the middle: another one does it", text):
-		pids = busy(d, 3)
-		send(pids, signal.SIGSTOP)
+		pids = hold_all(d, 3)
 		t = d.start_play(plain(1))
 		wait_for("the question is under way", lambda: t.answers is not None or waiting(d))
 		for pid in sorted(pids):
@@ -354,8 +365,7 @@ def losses(tap, d):
 		wait_for("directories of the living only", lambda: len(list((d.dir / "tmp").iterdir())) ==
 		    len(d.scanners()) == 3)
 	with tap.case("the master killed: 451 for what was under way, then a new one", text):
-		pids = busy(d, 3)
-		send(pids, signal.SIGSTOP)
+		pids = hold_all(d, 3)
 		t = d.start_play(plain(5))
 		wait_for("the question is under way", lambda: t.answers is not None or waiting(d))
 		[master] = d.masters()
@@ -470,8 +480,7 @@ def unsigned(tap):
 
 def ending(tap, d):
 	with tap.case("told to end, it finishes what it has begun", d.p.text):
-		pids = busy(d, 3)
-		send(pids, signal.SIGSTOP)
+		pids = hold_all(d, 3)
 		t = d.start_play(plain(7))
 		wait_for("the question is under way", lambda: t.answers is not None or waiting(d))
 		d.p.send(signal.SIGTERM)
