@@ -71,29 +71,33 @@ place_watch(struct map_watcher *w, struct map_place *p, const char *path)
 	p->wd = inotify_add_watch(w->inotify, p->dir, MAP_EVENTS);
 }
 
-static void
-watched_place(struct map_watcher *w, struct map_watched *x)
-{
-	char *real = realpath(x->map->path, NULL);
-
-	place_watch(w, &x->place[0], x->map->path);
-	if (real == NULL)
-		return;
-	place_watch(w, &x->place[1], real);
-	free(x->real);
-	x->real = real;
-}
-
 /* Does the path lead to another file than before?  Links are turned in the path's own
  * directory, also one that is not the map's last name ("..data" of mounted maps). */
 static bool
-watched_leads_elsewhere(const struct map_watched *x)
+watched_leads_elsewhere(struct map_watched *x)
 {
 	char *real = realpath(x->map->path, NULL);
-	bool elsewhere = real != NULL && x->real != NULL && strcmp(real, x->real) != 0;
+	bool elsewhere =
+	    real != NULL && x->real != NULL && strcmp(real, x->real) != 0;
 
-	free(real);
+	if (real != NULL) {
+		free(x->real);
+		x->real = real;
+	}
 	return elsewhere;
+}
+
+static void
+watched_place(struct map_watcher *w, struct map_watched *x)
+{
+	place_watch(w, &x->place[0], x->map->path);
+	/* Turned since it was looked at: what told of that comes too late to tell. */
+	if (watched_leads_elsewhere(x)) {
+		x->due = x->closed = true;
+		(void)eventfd_write(w->wake, 1);
+	}
+	if (x->real != NULL)
+		place_watch(w, &x->place[1], x->real);
 }
 
 static void

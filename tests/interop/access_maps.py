@@ -154,6 +154,11 @@ def saves(tap, site):
 	(etc / "turned").unlink()
 	(etc / "turned").symlink_to("target2")
 	in_force("a link that was made anew", "t2.example", gone=("t1.example",))
+	for n in range(3, 33):      # whatever the watcher was doing just then
+		(etc / f"target{n}").write_text(f"From:t{n}.example REJECT\n")
+		(etc / "turned").unlink()
+		(etc / "turned").symlink_to(f"target{n}")
+		wait_for(f"link {n}", lambda n=n: g.ask(f"a@t{n}.example") == REFUSED, 15)
 	tap.equal(g.stop(), 0, "files: ends well")
 
 
