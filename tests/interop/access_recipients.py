@@ -154,7 +154,8 @@ class Test:
 			before = len(self.inner.sessions)
 			for i in range(10):
 				assert self.ask(f"good{i}@few.example") == "c"
-			assert len(self.inner.sessions) <= before + 1, len(self.inner.sessions)
+			# one that is still at its RSET when the next question comes is no reason to wait
+			assert len(self.inner.sessions) <= before + 3, (before, len(self.inner.sessions))
 		with self.case("a list that is closed to strangers: its own words"):
 			self.says["rcpt"] = "550 5.7.1 members only"
 			r = self.ask("list@few.example")
