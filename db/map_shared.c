@@ -91,7 +91,7 @@ note_out(struct map_shared *m, const struct err *err)
 	m->out = true;
 	log_msg(LOG_LEVEL_ERR, "map_shared_out", "shared:%s: %s; %s", m->name, err->text,
 	    m->table != NULL ? "what was read stays in force"
-			     : "nothing was read yet: lookups fail for now");
+			     : "nothing was read yet: lookups are answered with a temporary failure");
 }
 
 /* 1: answered; 0: the store is out, err says so. */

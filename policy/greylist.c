@@ -332,11 +332,11 @@ blocked(const struct settings_greylist *set, const struct greylist_query *q)
 
 	if (set->block_action == GREYLIST_BLOCK_REJECT)
 		v = verdict_refuse(550, "5.7.1", q->block_why,
-		    "Mail from your network is refused for now because of recent "
+		    "Mail from your network is not accepted because of recent "
 		    "abuse; please ask your provider");
 	else
 		v = verdict_refuse(451, "4.7.1", q->block_why,
-		    "Mail from your network is refused for now because of recent "
+		    "Mail from your network is not accepted because of recent "
 		    "abuse; please try again in %lld seconds",
 		    (long long)q->blocked);
 	v.wait = q->blocked;

@@ -28,7 +28,7 @@ policy "forgiving" { recipient forgiving@local.test; greylist.block 0 }
 policy "stern" { recipient stern@local.test; greylist.block-action reject }
 policy "open" { recipient open@local.test; greylist.when never }
 """
-BLOCKED = b"451 4.7.1 Mail from your network is refused for now"
+BLOCKED = b"451 4.7.1 Mail from your network is not accepted because of recent"
 
 
 def mime(tmp):
