@@ -74,6 +74,8 @@ checks_start(const struct check_ops *const *table, size_t n,
 	c->table = table;
 	c->n = n;
 	for (size_t i = 0; i < n; i++) {
+		if (table[i]->start == NULL)
+			c->self[i] = shared->resolver;
 		if (table[i]->start == NULL ||
 		    table[i]->start(shared, &c->self[i], err) == 0)
 			continue;
@@ -109,9 +111,14 @@ check_conn_new(struct checks *checks)
 	struct check_conn *c = xcalloc(1, sizeof(*c));
 
 	c->checks = checks;
-	for (size_t i = 0; i < checks->n; i++)
-		if (checks->table[i]->conn_new != NULL)
-			c->conn[i] = checks->table[i]->conn_new(checks->self[i]);
+	for (size_t i = 0; i < checks->n; i++) {
+		const struct check_ops *ops = checks->table[i];
+
+		if (ops->conn_size > 0)
+			c->conn[i] = xcalloc(1, ops->conn_size);
+		if (ops->conn_init != NULL)
+			ops->conn_init(checks->self[i], c->conn[i]);
+	}
 	return c;
 }
 
@@ -120,9 +127,13 @@ check_conn_free(struct check_conn *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < c->checks->n; i++)
-		if (c->checks->table[i]->conn_free != NULL)
-			c->checks->table[i]->conn_free(c->checks->self[i], c->conn[i]);
+	for (size_t i = 0; i < c->checks->n; i++) {
+		const struct check_ops *ops = c->checks->table[i];
+
+		if (ops->conn_clear != NULL)
+			ops->conn_clear(c->checks->self[i], c->conn[i]);
+		free(c->conn[i]);
+	}
 	for (int p = 0; p < CHECK_PHASES; p++)
 		findings_clear(&c->found[p]);
 	free(c);

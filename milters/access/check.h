@@ -77,13 +77,14 @@ struct check_facts {
 struct check_ops {
 	const char *name; /* static, one word: in settings, logs and metrics */
 	unsigned spares; /* enum check_spare: whom it leaves alone */
-	/* All may be NULL.  start: *self is what the others get (NULL without); -1 (err): the
-	 * daemon does not start.  stop: no callback runs any more. */
+	size_t conn_size; /* of its memory per connection: zeroed, freed by the framework */
+	/* All may be NULL.  start: *self is what the others get (without it: the resolver);
+	 * -1 (err): the daemon does not start.  stop: no callback runs any more. */
 	int (*start)(const struct check_shared *shared, void **self, struct err *err);
 	void (*reload)(void *self, const struct check_shared *shared, struct errs *errs);
 	void (*stop)(void *self);
-	void *(*conn_new)(void *self);
-	void (*conn_free)(void *self, void *conn);
+	void (*conn_init)(void *self, void *conn);
+	void (*conn_clear)(void *self, void *conn); /* give back what conn holds */
 	void (*msg_clear)(void *self, void *conn); /* end of a message, however it ended */
 	void (*ask)(void *self, void *conn, enum check_phase phase,
 	    const struct check_facts *facts);

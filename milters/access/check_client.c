@@ -16,47 +16,16 @@
 
 #define NAMES_MAX 5
 
-struct self {
-	struct resolver *resolver;
-};
-
 struct conn {
 	struct future *ptr;
 	int64_t deadline_ms;
 };
 
-static int
-start(const struct check_shared *shared, void **self, struct err *err)
-{
-	struct self *s = xcalloc(1, sizeof(*s));
-
-	(void)err;
-	s->resolver = shared->resolver;
-	*self = s;
-	return 0;
-}
-
 static void
-stop(void *self)
-{
-	free(self);
-}
-
-static void *
-conn_new(void *self)
+conn_clear(void *self, void *conn)
 {
 	(void)self;
-	return xcalloc(1, sizeof(struct conn));
-}
-
-static void
-conn_free(void *self, void *conn)
-{
-	struct conn *c = conn;
-
-	(void)self;
-	future_unref(c->ptr);
-	free(c);
+	future_unref(((struct conn *)conn)->ptr);
 }
 
 static bool
@@ -72,7 +41,6 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 {
 	const struct settings_access *set = &facts->view->access;
 	char reverse[64], name[80];
-	struct self *s = self;
 	struct conn *c = conn;
 
 	if (phase != CHECK_CONNECT || c->ptr != NULL || facts->ip.family == 0 ||
@@ -81,7 +49,7 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 	c->deadline_ms = clock_mono_ms() + set->sender_deadline_ms;
 	snprintf(name, sizeof(name), "%s.%s", ip_reverse(&facts->ip, reverse),
 	    facts->ip.family == AF_INET ? "in-addr.arpa" : "ip6.arpa");
-	c->ptr = resolver_ask(s->resolver, str_of(name), DNS_PTR);
+	c->ptr = resolver_ask(self, str_of(name), DNS_PTR);
 }
 
 static const struct dns_answer *
@@ -103,7 +71,7 @@ has_address(const struct dns_answer *a, const struct ip *ip)
 /* Does one of the names have the client's address?  *name: the first, or the one that does;
  * borrowed from ptr. */
 static enum access_resolve
-confirm(const struct self *s, const struct conn *c, const struct check_facts *facts,
+confirm(struct resolver *resolver, const struct conn *c, const struct check_facts *facts,
     const struct dns_answer *ptr, const char **name)
 {
 	enum dns_type type = facts->ip.family == AF_INET ? DNS_A : DNS_AAAA;
@@ -114,7 +82,7 @@ confirm(const struct self *s, const struct conn *c, const struct check_facts *fa
 	*name = ptr->records[0].name;
 	for (; n < ptr->n && n < NAMES_MAX; n++)
 		asked[n] =
-		    resolver_ask(s->resolver, str_of(ptr->records[n].name), type);
+		    resolver_ask(resolver, str_of(ptr->records[n].name), type);
 	for (size_t i = 0; i < n; i++) {
 		const struct dns_answer *a = r == ACCESS_RESOLVE_OK
 		    ? NULL
@@ -135,7 +103,7 @@ confirm(const struct self *s, const struct conn *c, const struct check_facts *fa
 
 /* What DNS says where the MTA only said that it has no name. */
 static enum access_resolve
-resolve(const struct self *s, const struct conn *c, const struct check_facts *facts,
+resolve(struct resolver *resolver, const struct conn *c, const struct check_facts *facts,
     const char **name)
 {
 	*name = facts->name;
@@ -146,7 +114,7 @@ resolve(const struct self *s, const struct conn *c, const struct check_facts *fa
 		return ACCESS_RESOLVE_TEMP;
 	if (ptr->status != DNS_OK || ptr->n == 0)
 		return ACCESS_RESOLVE_FAIL;
-	return confirm(s, c, facts, ptr, name);
+	return confirm(resolver, c, facts, ptr, name);
 }
 
 static void
@@ -186,9 +154,7 @@ judge(void *self, void *conn, enum check_phase phase, const struct check_facts *
 
 const struct check_ops check_client = { .name = "client",
 	.spares = CHECK_SPARE_ALL,
-	.start = start,
-	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_clear = conn_clear,
 	.ask = ask,
 	.judge = judge };

@@ -160,14 +160,12 @@ stop(void *self)
 
 /* ---- a connection ---- */
 
-static void *
-conn_new(void *self)
+static void
+conn_init(void *self, void *conn)
 {
 	struct self *s = self;
-	struct conn *c = xcalloc(1, sizeof(*c));
 
-	c->set = access_list_set_ref(s->pool);
-	return c;
+	((struct conn *)conn)->set = access_list_set_ref(s->pool);
 }
 
 static void
@@ -178,7 +176,7 @@ drop(struct conn *c, int batch)
 }
 
 static void
-conn_free(void *self, void *conn)
+conn_clear(void *self, void *conn)
 {
 	struct conn *c = conn;
 
@@ -186,7 +184,6 @@ conn_free(void *self, void *conn)
 	for (int i = 0; i < BATCHES; i++)
 		drop(c, i);
 	access_list_set_unref(c->set);
-	free(c);
 }
 
 static void
@@ -260,8 +257,9 @@ const struct check_ops check_dnsbl = { .name = "dnsbl",
 	.start = start,
 	.reload = reload,
 	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_init = conn_init,
+	.conn_clear = conn_clear,
 	.msg_clear = msg_clear,
 	.ask = ask,
 	.judge = judge };

@@ -82,22 +82,14 @@ stop(void *self)
 	free(s);
 }
 
-static void *
-conn_new(void *self)
-{
-	(void)self;
-	return xcalloc(1, sizeof(struct conn));
-}
-
 static void
-conn_free(void *self, void *conn)
+conn_clear(void *self, void *conn)
 {
 	struct conn *c = conn;
 
 	(void)self;
 	for (size_t i = 0; i < PENALTIES; i++)
 		future_unref(c->asked[i]);
-	free(c);
 }
 
 /* Whose network is nobody's cannot be refused. */
@@ -287,8 +279,8 @@ const struct check_ops check_penalty = { .name = "penalty",
 	.spares = CHECK_SPARE_ALL,
 	.start = start,
 	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_clear = conn_clear,
 	.ask = ask,
 	.judge = judge,
 	.told = told };

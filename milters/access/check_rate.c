@@ -41,13 +41,6 @@ stop(void *self)
 	access_counter_free(self);
 }
 
-static void *
-conn_new(void *self)
-{
-	(void)self;
-	return xcalloc(1, sizeof(struct conn));
-}
-
 static void
 forget(struct access_counter *counter, struct asked **list)
 {
@@ -62,13 +55,12 @@ forget(struct access_counter *counter, struct asked **list)
 }
 
 static void
-conn_free(void *self, void *conn)
+conn_clear(void *self, void *conn)
 {
 	struct conn *c = conn;
 
 	forget(self, &c->message);
 	forget(self, &c->connection);
-	free(c);
 }
 
 static void
@@ -229,8 +221,8 @@ judge(void *self, void *conn, enum check_phase phase, const struct check_facts *
 const struct check_ops check_rate = { .name = "rate",
 	.start = start,
 	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_clear = conn_clear,
 	.msg_clear = msg_clear,
 	.ask = ask,
 	.judge = judge };
@@ -255,21 +247,13 @@ map_start(const struct check_shared *shared, void **self, struct err *err)
 	return *self == NULL ? -1 : 0;
 }
 
-static void *
-map_conn_new(void *self)
-{
-	(void)self;
-	return xcalloc(1, sizeof(struct map_conn));
-}
-
 static void
-map_conn_free(void *self, void *conn)
+map_conn_clear(void *self, void *conn)
 {
 	struct map_conn *c = conn;
 
 	access_count_drop(&c->count);
 	access_hold_end(access_counter_holds(self), c->hold);
-	free(c);
 }
 
 static void
@@ -344,7 +328,7 @@ const struct check_ops check_client_rate = { .name = "client-rate",
 	.spares = CHECK_SPARE_MAP,
 	.start = map_start,
 	.stop = stop,
-	.conn_new = map_conn_new,
-	.conn_free = map_conn_free,
+	.conn_size = sizeof(struct map_conn),
+	.conn_clear = map_conn_clear,
 	.ask = map_ask,
 	.judge = map_judge };

@@ -16,10 +16,6 @@
 
 #define HOSTS_MAX 5 /* mail hosts whose addresses are looked at */
 
-struct self {
-	struct resolver *resolver;
-};
-
 struct conn {
 	struct future *mx, *a, *aaaa;
 	int64_t deadline_ms;
@@ -56,30 +52,6 @@ access_sender_domain(
 
 /* ---- the worker ---- */
 
-static int
-start(const struct check_shared *shared, void **self, struct err *err)
-{
-	struct self *s = xcalloc(1, sizeof(*s));
-
-	(void)err;
-	s->resolver = shared->resolver;
-	*self = s;
-	return 0;
-}
-
-static void
-stop(void *self)
-{
-	free(self);
-}
-
-static void *
-conn_new(void *self)
-{
-	(void)self;
-	return xcalloc(1, sizeof(struct conn));
-}
-
 static void
 msg_clear(void *self, void *conn)
 {
@@ -90,13 +62,6 @@ msg_clear(void *self, void *conn)
 	future_unref(c->a);
 	future_unref(c->aaaa);
 	*c = (struct conn){ .mx = NULL };
-}
-
-static void
-conn_free(void *self, void *conn)
-{
-	msg_clear(self, conn);
-	free(conn);
 }
 
 /* ---- asking ---- */
@@ -113,7 +78,6 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 	const struct settings_access *set = &facts->view->access;
 	bool hosts = set->sender_unresolvable.kind != OUTCOME_OFF ||
 	    set->sender_private_mx.kind != OUTCOME_OFF;
-	struct self *s = self;
 	struct conn *c = conn;
 
 	if (phase != CHECK_MAIL || !has_domain(facts->sender) ||
@@ -122,11 +86,11 @@ ask(void *self, void *conn, enum check_phase phase, const struct check_facts *fa
 	msg_clear(self, conn);
 	struct str domain = str_of(facts->sender->domain);
 	c->deadline_ms = clock_mono_ms() + set->sender_deadline_ms;
-	c->mx = resolver_ask(s->resolver, domain, DNS_MX);
+	c->mx = resolver_ask(self, domain, DNS_MX);
 	if (!hosts)
 		return;
-	c->a = resolver_ask(s->resolver, domain, DNS_A);
-	c->aaaa = resolver_ask(s->resolver, domain, DNS_AAAA);
+	c->a = resolver_ask(self, domain, DNS_A);
+	c->aaaa = resolver_ask(self, domain, DNS_AAAA);
 }
 
 static const struct dns_answer *
@@ -158,7 +122,7 @@ add_addresses(struct reach *r, const struct dns_answer *a)
 
 /* All hosts are asked together. */
 static void
-add_hosts(struct reach *r, const struct self *s, const struct conn *c,
+add_hosts(struct reach *r, struct resolver *resolver, const struct conn *c,
     const struct check_facts *facts, const struct dns_answer *mx)
 {
 	struct future *asked[HOSTS_MAX * 2];
@@ -171,8 +135,8 @@ add_hosts(struct reach *r, const struct self *s, const struct conn *c,
 			r->is_private = true;
 			continue;
 		}
-		asked[n++] = resolver_ask(s->resolver, host, DNS_A);
-		asked[n++] = resolver_ask(s->resolver, host, DNS_AAAA);
+		asked[n++] = resolver_ask(resolver, host, DNS_A);
+		asked[n++] = resolver_ask(resolver, host, DNS_AAAA);
 	}
 	/* hosts that are not looked at may be public */
 	r->is_public = r->is_public || mx->n > HOSTS_MAX;
@@ -183,13 +147,13 @@ add_hosts(struct reach *r, const struct self *s, const struct conn *c,
 }
 
 static bool
-is_private_only(const struct self *s, const struct conn *c,
+is_private_only(struct resolver *resolver, const struct conn *c,
     const struct check_facts *facts, const struct dns_answer *mx)
 {
 	struct reach r = { false };
 
 	if (found(mx)) {
-		add_hosts(&r, s, c, facts, mx);
+		add_hosts(&r, resolver, c, facts, mx);
 	} else {
 		add_addresses(&r, answer(facts, c->a, c->deadline_ms));
 		add_addresses(&r, answer(facts, c->aaaa, c->deadline_ms));
@@ -198,7 +162,7 @@ is_private_only(const struct self *s, const struct conn *c,
 }
 
 static void
-judge_domain(const struct self *s, const struct conn *c, const struct check_facts *facts,
+judge_domain(struct resolver *resolver, const struct conn *c, const struct check_facts *facts,
     struct findings *out)
 {
 	static const struct outcome_reply null_mx = { 550, "5.7.27", "sender-null-mx",
@@ -233,7 +197,7 @@ judge_domain(const struct self *s, const struct conn *c, const struct check_fact
 		break;
 	}
 	if (set->sender_private_mx.kind != OUTCOME_OFF &&
-	    is_private_only(s, c, facts, mx))
+	    is_private_only(resolver, c, facts, mx))
 		check_outcome(out, &set->sender_private_mx, &private_mx, domain);
 }
 
@@ -256,10 +220,8 @@ judge(void *self, void *conn, enum check_phase phase, const struct check_facts *
 
 const struct check_ops check_sender = { .name = "sender",
 	.spares = CHECK_SPARE_ALL,
-	.start = start,
-	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_clear = msg_clear,
 	.msg_clear = msg_clear,
 	.ask = ask,
 	.judge = judge };

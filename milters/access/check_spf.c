@@ -53,13 +53,6 @@ stop(void *self)
 	spf_free(self);
 }
 
-static void *
-conn_new(void *self)
-{
-	(void)self;
-	return xcalloc(1, sizeof(struct conn));
-}
-
 static void
 msg_clear(void *self, void *conn)
 {
@@ -70,13 +63,6 @@ msg_clear(void *self, void *conn)
 	c->asked = NULL;
 	c->counted = false;
 	auth_fields_clear(&c->fields);
-}
-
-static void
-conn_free(void *self, void *conn)
-{
-	msg_clear(self, conn);
-	free(conn);
 }
 
 /* Never empty: a field without a name is nobody's. */
@@ -244,8 +230,8 @@ eom(void *self, void *conn, const struct check_facts *facts)
 const struct check_ops check_spf = { .name = "spf",
 	.start = start,
 	.stop = stop,
-	.conn_new = conn_new,
-	.conn_free = conn_free,
+	.conn_size = sizeof(struct conn),
+	.conn_clear = msg_clear,
 	.msg_clear = msg_clear,
 	.ask = ask,
 	.judge = judge,

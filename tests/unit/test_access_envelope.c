@@ -3,9 +3,11 @@
  * order of settings, and with which words. */
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/xalloc.h"
 #include "common/net/resolver.h"
 #include "milters/access/check_client.h"
 #include "milters/access/check_helo.h"
@@ -98,7 +100,7 @@ find(const struct check_ops *ops, const struct session *in, char out[300], char 
 	struct verdict refusal;
 	struct policy_view view;
 	struct findings found = { 0 };
-	void *self = NULL, *conn = NULL;
+	void *self = resolver, *conn = xcalloc(1, ops->conn_size + 1);
 	struct buf b;
 
 	snprintf(conf, sizeof(conf), "access { sender-deadline 300ms; %s }", in->conf);
@@ -121,8 +123,8 @@ find(const struct check_ops *ops, const struct session *in, char out[300], char 
 	const struct check_shared shared = { .settings = s, .resolver = resolver };
 	if (ops->start != NULL)
 		ck_assert_int_eq(ops->start(&shared, &self, &err), 0);
-	if (ops->conn_new != NULL)
-		conn = ops->conn_new(self);
+	if (ops->conn_init != NULL)
+		ops->conn_init(self, conn);
 	for (int p = CHECK_CONNECT; p <= CHECK_RCPT; p++)
 		if (ops->ask != NULL)
 			ops->ask(self, conn, (enum check_phase)p, &facts);
@@ -147,8 +149,9 @@ find(const struct check_ops *ops, const struct session *in, char out[300], char 
 	findings_clear(&found);
 	if (ops->msg_clear != NULL)
 		ops->msg_clear(self, conn);
-	if (ops->conn_free != NULL)
-		ops->conn_free(self, conn);
+	if (ops->conn_clear != NULL)
+		ops->conn_clear(self, conn);
+	free(conn);
 	if (ops->stop != NULL)
 		ops->stop(self);
 	settings_unref(s);
