@@ -230,3 +230,15 @@ client_name_generated(struct str name, struct str organisation, const struct ip 
 	return (words & (WORD_CERTAIN | WORD_CARD)) != 0 ||
 	    ((words & WORD_ZONE) != 0 && (words & WORD_DIGIT) != 0);
 }
+
+bool
+client_name_has_address(struct str name, const struct ip *ip)
+{
+	struct client_name n = { .head = 0 };
+
+	n.head = name.len < sizeof(n.text) ? name.len : sizeof(n.text);
+	for (size_t i = 0; i < n.head; i++)
+		n.text[i] = ascii_lower(name.p[i]);
+	n.labels = (struct str){ n.text, n.head };
+	return client_name_address(&n, ip) == CLIENT_NAME_WHOLE;
+}

@@ -6,7 +6,8 @@
  * Two kinds of evidence are weighed:
  *   the address   whole: all four octets in a row in any order, or as one run of digits
  *                 (with or without leading zeros, forwards or backwards), or as a decimal
- *                 or hexadecimal number; of IPv6 12 nibbles or 3 groups that are not zero.
+ *                 or hexadecimal number; of IPv6 12 nibbles or 3 groups that are not zero
+ *                 (4, where they have one digit).
  *                 part: two or three neighbouring octets, in decimal or hexadecimal;
  *                 of IPv6 8 nibbles or 2 groups.
  *   words         certain: dyn, dhcp, dsl, ppp, cable, dialup, broadband, ftth, cpe ...;
@@ -36,5 +37,9 @@
  * suffixes_organisation(). */
 bool client_name_generated(
     struct str name, struct str organisation, const struct ip *ip);
+
+/* The first kind of evidence alone: does the name hold the address as a whole?  Whatever
+ * else it says. */
+bool client_name_has_address(struct str name, const struct ip *ip);
 
 #endif

@@ -294,7 +294,10 @@ longest(struct str s, struct str address)
 	return best;
 }
 
-/* How many groups that are not zero stand in a row; zeros may be left out. */
+#define GROUPS_WHOLE 3
+
+/* How many groups that are not zero stand in a row; zeros may be left out.  Groups of one
+ * digit may do so by chance: it takes one more of them. */
 static size_t
 groups_in_row(const struct run *runs, size_t n, const uint8_t b[16])
 {
@@ -302,7 +305,7 @@ groups_in_row(const struct run *runs, size_t n, const uint8_t b[16])
 
 	for (size_t first = 0; first < n; first++)
 		for (size_t from = 0; from < 8; from++) {
-			size_t i = first, found = 0;
+			size_t i = first, found = 0, any = 0;
 
 			for (size_t g = from; g < 8; g++) {
 				unsigned group =
@@ -310,11 +313,14 @@ groups_in_row(const struct run *runs, size_t n, const uint8_t b[16])
 
 				if (i < n && runs[i].value == group) {
 					found += group > 9;
+					any += group != 0;
 					i++;
 				} else if (group != 0) {
 					break;
 				}
 			}
+			if (any > GROUPS_WHOLE && found < GROUPS_WHOLE)
+				found = GROUPS_WHOLE;
 			best = found > best ? found : best;
 		}
 	return best;
@@ -333,7 +339,7 @@ address6(struct str s, const uint8_t b[16])
 	size_t other = longest(all, (struct str){ back, NIBBLES });
 	len = other > len ? other : len;
 	size_t groups = groups_in_row(runs, n, b);
-	if (len >= 12 || groups >= 3)
+	if (len >= 12 || groups >= GROUPS_WHOLE)
 		return CLIENT_NAME_WHOLE;
 	return len >= 8 || groups == 2 ? CLIENT_NAME_PART : CLIENT_NAME_NOTHING;
 }

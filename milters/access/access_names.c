@@ -2,8 +2,7 @@
 /* Judges names and addresses by their looks; asks nobody. */
 #include "milters/access/access_names.h"
 
-#include <stdio.h>
-#include <string.h>
+#include "policy/client_name.h"
 
 #define LABEL_MAX 63
 #define NAME_MAX_ 255
@@ -96,85 +95,10 @@ access_helo(struct str helo, const struct helo_own *own, const char *confirmed)
 	return dot < 0 || (size_t)dot + 1 == helo.len ? HELO_UNQUALIFIED : HELO_GOOD;
 }
 
-/* ---- names made of addresses ---- */
-
-/* The numbers of the name in a row: are four of them these octets? */
-static bool
-has_octets(const char *name, const uint8_t octets[4])
-{
-	unsigned run[4] = { 1000, 1000, 1000, 1000 };
-
-	for (const char *p = name; *p != '\0';) {
-		unsigned n = 0;
-		size_t digits = 0;
-
-		for (; ascii_digit(*p); p++, digits++)
-			n = n > 999 ? 1000 : n * 10 + (unsigned)(*p - '0');
-		if (digits == 0) {
-			p++;
-			continue;
-		}
-		memmove(run, run + 1, 3 * sizeof(run[0]));
-		run[3] = n;
-		if (run[0] == octets[0] && run[1] == octets[1] && run[2] == octets[2] &&
-		    run[3] == octets[3])
-			return true;
-	}
-	return false;
-}
-
-static bool
-holds(const char *name, const char *part)
-{
-	return strcasestr(name, part) != NULL;
-}
-
-static bool
-is_generic4(const char *name, const uint8_t b[4])
-{
-	const uint8_t back[4] = { b[3], b[2], b[1], b[0] };
-	char text[16];
-
-	if (has_octets(name, b) || has_octets(name, back))
-		return true;
-	snprintf(text, sizeof(text), "%03u%03u%03u%03u", b[0], b[1], b[2], b[3]);
-	if (holds(name, text))
-		return true;
-	snprintf(text, sizeof(text), "%03u%03u%03u%03u", b[3], b[2], b[1], b[0]);
-	if (holds(name, text))
-		return true;
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x", b[0], b[1], b[2], b[3]);
-	return holds(name, text);
-}
-
-/* The lower half, its groups with or without leading zeros and marks between. */
-static bool
-is_generic6(const char *name, const uint8_t b[16])
-{
-	char digits[300], want[17];
-	size_t n = 0;
-	char groups[40];
-
-	for (const char *p = name; *p != '\0' && n + 1 < sizeof(digits); p++)
-		if (*p != '-' && *p != '.' && *p != '_')
-			digits[n++] = *p;
-	digits[n] = '\0';
-	for (int i = 0; i < 8; i++)
-		snprintf(want + 2 * i, 3, "%02x", b[8 + i]);
-	snprintf(groups, sizeof(groups), "%x-%x-%x-%x", (unsigned)(b[8] << 8 | b[9]),
-	    (unsigned)(b[10] << 8 | b[11]), (unsigned)(b[12] << 8 | b[13]),
-	    (unsigned)(b[14] << 8 | b[15]));
-	return holds(digits, want) || holds(name, groups);
-}
-
 bool
 access_name_is_generic(const char *name, const struct ip *ip)
 {
-	if (name[0] == '\0' || name[0] == '[')
-		return false;
-	if (ip->family == AF_INET)
-		return is_generic4(name, ip->b);
-	return ip->family == AF_INET6 && is_generic6(name, ip->b);
+	return name[0] != '[' && client_name_has_address(str_of(name), ip);
 }
 
 /* ---- addresses ---- */

@@ -31,8 +31,7 @@ struct helo_own {
 enum helo_fault access_helo(
     struct str helo, const struct helo_own *own, const char *confirmed);
 
-/* Does the name hold the address: its octets in order or reversed, apart or padded to three
- * digits, or in hexadecimal; of IPv6 the lower half? */
+/* Does the name hold the whole address, in any of the ways of policy/client_name.h? */
 bool access_name_is_generic(const char *name, const struct ip *ip);
 
 /* Unspecified, loopback, private (RFC 1918, 6598, 4193), link-local, multicast, reserved. */
